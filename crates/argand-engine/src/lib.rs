@@ -1,0 +1,1 @@
+//! A loaded model: paged state, batching and sampling.

@@ -1,0 +1,1 @@
+//! The local store of models and where they come from.

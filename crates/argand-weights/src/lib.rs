@@ -1,0 +1,1 @@
+//! GGUF and safetensors checkpoints, memory-mapped and safe against hostile files.

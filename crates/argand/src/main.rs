@@ -1,0 +1,3 @@
+//! The `argand` command.
+
+fn main() {}
