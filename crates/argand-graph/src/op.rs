@@ -1,0 +1,351 @@
+//! The ops. Each is one variant of [`Op`] and one [`Row`]; the rows of a family stand together in a file.
+
+mod attention;
+mod basic;
+mod linear;
+mod norm;
+mod rope;
+mod structure;
+
+use crate::builder::T;
+use crate::dim::Type;
+use crate::graph::Body;
+use crate::poly::Poly;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// An f32 constant that can be compared and hashed: by its bits.
+#[derive(Clone, Copy, Debug)]
+pub struct F(pub f32);
+
+impl PartialEq for F {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for F {}
+
+impl Hash for F {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+/// What one step brings in beside the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BatchInput {
+    /// Token ids, `[N]`.
+    Tokens,
+    /// Position of each token in its sequence, `[N]`.
+    Positions,
+    /// Rows whose logits are wanted, `[R]`.
+    LogitRows,
+}
+
+/// Functions of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unary {
+    /// `x * sigmoid(x)` (Elfwing et al. 2017).
+    Silu,
+    /// The tanh approximation of GELU (Hendrycks and Gimpel 2016).
+    GeluTanh,
+    /// GELU with the error function.
+    GeluErf,
+    /// `max(x, 0)`.
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
+}
+
+/// Functions of two values of the same shape; the second may have a last dimension of 1, or be a weight of the last
+/// dimension, and is then repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a * b`
+    Mul,
+}
+
+/// Reductions over the last dimension, which becomes 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// Arithmetic mean.
+    Mean,
+}
+
+/// Which normalisation over the last dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x²) + eps) * w` (Zhang and Sennrich 2019).
+    Rms,
+}
+
+/// Which components a rotary embedding pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RopeStyle {
+    /// Component `i` with `i + rot/2`, as Hugging Face checkpoints store heads.
+    Half,
+    /// Component `2i` with `2i + 1`, as in the paper.
+    Pairs,
+}
+
+/// The angles per position of a rotary embedding, after whatever scaling the model asks for.
+#[derive(Clone, Debug)]
+pub struct RopeFreqs {
+    /// Angle per position of each pair, radians; `rot / 2` values.
+    pub inv_freq: Vec<f64>,
+    /// Factor of both cosine and sine (YaRN's and LongRoPE's attention factor), else 1.
+    pub magnitude: f32,
+}
+
+impl RopeFreqs {
+    fn bits(&self) -> (impl Iterator<Item = u64>, u32) {
+        (
+            self.inv_freq.iter().map(|f| f.to_bits()),
+            self.magnitude.to_bits(),
+        )
+    }
+}
+
+impl PartialEq for RopeFreqs {
+    fn eq(&self, other: &Self) -> bool {
+        let ((a, m), (b, n)) = (self.bits(), other.bits());
+        m == n && a.eq(b)
+    }
+}
+
+impl Eq for RopeFreqs {}
+
+impl Hash for RopeFreqs {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (freqs, magnitude) = self.bits();
+        magnitude.hash(state);
+        freqs.for_each(|f| f.hash(state));
+    }
+}
+
+/// A rotary position embedding (Su et al. 2021) of the first `rot` components of each head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rope {
+    /// Which components form a pair.
+    pub style: RopeStyle,
+    /// The angles; twice its length is the number of components that turn.
+    pub freqs: Arc<RopeFreqs>,
+}
+
+impl Rope {
+    /// How many components of a head turn.
+    pub fn rot(&self) -> usize {
+        2 * self.freqs.inv_freq.len()
+    }
+}
+
+/// What a layer keeps of each token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KvSpec {
+    /// Heads of keys and values.
+    pub heads: usize,
+    /// Components of a key.
+    pub dim_k: usize,
+    /// Components of a value.
+    pub dim_v: usize,
+    /// How many of the last tokens can ever be read again; `None` for all.
+    pub window: Option<usize>,
+}
+
+/// Attention of rows to the cache of their own sequence (Vaswani et al. 2017), grouped when there are fewer key heads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionSpec {
+    /// Query heads; a multiple of the key heads.
+    pub heads: usize,
+    /// The cache that is read.
+    pub kv: KvSpec,
+    /// Factor of the scores.
+    pub scale: F,
+    /// `cap * tanh(score / cap)` of the scaled scores (Gemma 2).
+    pub softcap: Option<F>,
+}
+
+/// One operation. Plain data: it can be compared, hashed and printed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Op {
+    /// What the step brings in.
+    Input(BatchInput),
+    /// The carried value of a [`Body`].
+    Carry,
+    /// A stored parameter, by canonical name; inside a body the name is prefixed with the layer.
+    Weight { name: String },
+    /// A layer's state at the start of the step.
+    State(KvSpec),
+    /// `(table [V, D], tokens [N]) -> [N, D]`
+    Embed,
+    /// `(x [M, K], w [O, K], bias [O]?) -> [M, O]`, `x wᵀ + bias`
+    Linear,
+    /// `(x [.., D], w [D]?) -> [.., D]`
+    Norm { kind: NormKind, eps: F },
+    /// Element by element.
+    Unary(Unary),
+    /// Element by element.
+    Binary(Binary),
+    /// `x * factor`
+    Scale(F),
+    /// `x + constant`
+    Offset(F),
+    /// Over the last dimension.
+    Reduce(Reduce),
+    /// `cap * tanh(x / cap)`
+    Softcap(F),
+    /// `[M, H*D] -> [M, H, D]`
+    Heads(usize),
+    /// `[M, H, D] -> [M, H*D]`
+    Merge,
+    /// `(x [N, H, D], positions [N]) -> [N, H, D]`
+    Rope(Rope),
+    /// `(state, k [N, H, Dk], v [N, H, Dv]) -> state`
+    Write(KvSpec),
+    /// `(q [N, H, Dk], state) -> [N, H, Dv]`
+    Attention(AttentionSpec),
+    /// `(x [N, D], rows [R]) -> [R, D]`
+    GatherRows,
+    /// `x -> x`: a body for each layer, `order[i]` says which.
+    Repeat {
+        prefix: String,
+        bodies: Vec<Arc<Body>>,
+        order: Vec<usize>,
+    },
+}
+
+/// What an op costs, symbolic in the step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations, a multiply-add counted as two.
+    pub flops: Poly,
+    /// Bytes of f32 activations read and written.
+    pub activation_bytes: Poly,
+    /// Elements of cached state read and written.
+    pub state_elems: Poly,
+    /// Rows of a table that are read instead of the whole weight, if so.
+    pub table_rows: Option<Poly>,
+}
+
+/// A gradient rule: given the inputs, the output and the gradient of the output, the gradient of each input.
+pub type GradRule = for<'g> fn(&Op, &[T<'g>], T<'g>, T<'g>) -> Vec<Option<T<'g>>>;
+
+/// One op's answers to every reading.
+pub struct Row {
+    /// Name in print-outs.
+    pub name: &'static str,
+    /// How the axes of inputs and output correspond, einsum-like; `*` is any leading axes.
+    pub axes: &'static str,
+    /// Type of the output, or what is wrong with the inputs.
+    pub shape: fn(&Op, &[Type]) -> Result<Type, String>,
+    /// What it costs.
+    pub cost: fn(&Op, &[Type], &Type) -> Cost,
+    /// How a gradient flows through it. `None`: no rule, and training fails at the op by name.
+    pub gradient: Option<GradRule>,
+    /// The same value in simpler ops: executable meaning and test oracle. `None`: it is simple already.
+    pub decompose: Option<for<'g> fn(&Op, &[T<'g>]) -> T<'g>>,
+    /// The input whose memory the output may take over.
+    pub in_place: Option<usize>,
+    /// Its fields, for print-outs.
+    pub print: fn(&Op) -> String,
+}
+
+impl Op {
+    /// The row of this op.
+    pub fn row(&self) -> &'static Row {
+        match self {
+            Op::Input(_) => &structure::INPUT,
+            Op::Carry => &structure::CARRY,
+            Op::Weight { .. } => &structure::WEIGHT,
+            Op::State(_) => &attention::STATE,
+            Op::Embed => &linear::EMBED,
+            Op::Linear => &linear::LINEAR,
+            Op::Norm { .. } => &norm::NORM,
+            Op::Unary(_) => &basic::UNARY,
+            Op::Binary(_) => &basic::BINARY,
+            Op::Scale(_) => &basic::SCALE,
+            Op::Offset(_) => &basic::OFFSET,
+            Op::Reduce(_) => &basic::REDUCE,
+            Op::Softcap(_) => &basic::SOFTCAP,
+            Op::Heads(_) => &structure::HEADS,
+            Op::Merge => &structure::MERGE,
+            Op::Rope(_) => &rope::ROPE,
+            Op::Write(_) => &attention::WRITE,
+            Op::Attention(_) => &attention::ATTENTION,
+            Op::GatherRows => &structure::GATHER_ROWS,
+            Op::Repeat { .. } => &structure::REPEAT,
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.row();
+        let fields = (row.print)(self);
+        f.write_str(row.name)?;
+        if fields.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "({fields})")
+        }
+    }
+}
+
+/// Fails unless there are between `least` and `most` inputs.
+fn arity(ins: &[Type], least: usize, most: usize) -> Result<(), String> {
+    if (least..=most).contains(&ins.len()) {
+        return Ok(());
+    }
+    let wanted = if least == most {
+        least.to_string()
+    } else {
+        format!("{least} to {most}")
+    };
+    Err(format!("{} inputs given, {wanted} expected", ins.len()))
+}
+
+fn last(t: &Type) -> Result<crate::Dim, String> {
+    t.shape()
+        .last()
+        .copied()
+        .ok_or_else(|| format!("a tensor was expected, found {t}"))
+}
+
+/// Elements of a tensor or index.
+pub(crate) fn elems(t: &Type) -> Poly {
+    match t {
+        Type::Tensor(shape) => shape
+            .iter()
+            .fold(Poly::from(1), |acc, d| &acc * &Poly::from(*d)),
+        Type::Index(dim) => Poly::from(*dim),
+        Type::State => Poly::default(),
+    }
+}
+
+/// Cost of an op that touches each element of its output with `flops` operations and streams its tensors once.
+fn elementwise(ins: &[Type], out: &Type, flops: usize) -> Cost {
+    let moved = ins
+        .iter()
+        .chain([out])
+        .fold(Poly::default(), |acc, t| acc + elems(t) * 4);
+    Cost {
+        flops: elems(out) * flops,
+        activation_bytes: moved,
+        ..Cost::default()
+    }
+}
+
+fn no_fields(_: &Op) -> String {
+    String::new()
+}
+
+fn free(_: &Op, _: &[Type], _: &Type) -> Cost {
+    Cost::default()
+}

@@ -1,0 +1,30 @@
+//! Rotary position embedding.
+
+use super::{Op, Row, arity, elementwise};
+
+pub(super) const ROPE: Row = Row {
+    name: "rope",
+    axes: "nhd,n->nhd",
+    shape: |op, ins| {
+        arity(ins, 2, 2)?;
+        let Op::Rope(rope) = op else {
+            return Err("not a rope".into());
+        };
+        match ins[0].shape() {
+            [_, _, d] if d.known().is_some_and(|d| rope.rot() <= d) => Ok(ins[0].clone()),
+            _ => Err(format!(
+                "{} components are to turn in {}",
+                rope.rot(),
+                ins[0]
+            )),
+        }
+    },
+    cost: |_, ins, out| elementwise(&ins[..1], out, 3),
+    gradient: None,
+    decompose: None,
+    in_place: Some(0),
+    print: |op| match op {
+        Op::Rope(rope) => format!("{:?}, {} components", rope.style, rope.rot()).to_lowercase(),
+        _ => String::new(),
+    },
+};

@@ -1,0 +1,121 @@
+//! Sources, views and repetition.
+
+use super::{BatchInput, Cost, Op, Row, arity, elems, free, last, no_fields};
+use crate::dim::{Dim, Sym, Type};
+
+/// A row for what has no input and whose type the builder gives.
+const SOURCE: Row = Row {
+    name: "source",
+    axes: "->*",
+    shape: |_, _| Err("the builder gives the type of a source".into()),
+    cost: free,
+    gradient: None,
+    decompose: None,
+    in_place: None,
+    print: no_fields,
+};
+
+pub(super) const INPUT: Row = Row {
+    name: "input",
+    shape: |op, ins| {
+        arity(ins, 0, 0)?;
+        match op {
+            Op::Input(BatchInput::LogitRows) => Ok(Type::Index(Sym::R.into())),
+            _ => Ok(Type::Index(Sym::N.into())),
+        }
+    },
+    print: |op| match op {
+        Op::Input(input) => format!("{input:?}").to_lowercase(),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
+pub(super) const CARRY: Row = Row {
+    name: "carry",
+    ..SOURCE
+};
+
+pub(super) const WEIGHT: Row = Row {
+    name: "weight",
+    print: |op| match op {
+        Op::Weight { name } => name.clone(),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
+pub(super) const HEADS: Row = Row {
+    name: "heads",
+    axes: "m(hd)->mhd",
+    shape: |op, ins| {
+        arity(ins, 1, 1)?;
+        let Op::Heads(heads) = op else {
+            return Err("not heads".into());
+        };
+        match (ins[0].shape(), ins[0].row_len()) {
+            ([m, _], Some(len)) if *heads > 0 && len % heads == 0 => Ok(Type::Tensor(vec![
+                *m,
+                Dim::from(*heads),
+                Dim::from(len / heads),
+            ])),
+            _ => Err(format!("{} cannot be cut into {heads} heads", ins[0])),
+        }
+    },
+    in_place: Some(0),
+    print: |op| match op {
+        Op::Heads(h) => h.to_string(),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
+pub(super) const MERGE: Row = Row {
+    name: "merge",
+    axes: "mhd->m(hd)",
+    shape: |_, ins| {
+        arity(ins, 1, 1)?;
+        match (ins[0].rows(), ins[0].row_len()) {
+            (Some(m), Some(len)) => Ok(Type::Tensor(vec![m, Dim::from(len)])),
+            _ => Err(format!("heads were expected, found {}", ins[0])),
+        }
+    },
+    in_place: Some(0),
+    ..SOURCE
+};
+
+pub(super) const GATHER_ROWS: Row = Row {
+    name: "gather_rows",
+    axes: "nd,r->rd",
+    shape: |_, ins| {
+        arity(ins, 2, 2)?;
+        match &ins[1] {
+            Type::Index(r) => Ok(Type::Tensor(vec![*r, last(&ins[0])?])),
+            other => Err(format!("row numbers were expected, found {other}")),
+        }
+    },
+    cost: |_, _, out| Cost {
+        activation_bytes: elems(out) * 8,
+        ..Cost::default()
+    },
+    ..SOURCE
+};
+
+pub(super) const REPEAT: Row = Row {
+    name: "repeat",
+    axes: "*->*",
+    shape: |_, ins| {
+        arity(ins, 1, 1)?;
+        Ok(ins[0].clone())
+    },
+    in_place: Some(0),
+    print: |op| match op {
+        Op::Repeat {
+            prefix,
+            bodies,
+            order,
+        } => format!("{prefix}, {} times, {} bodies", order.len(), bodies.len()),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
