@@ -62,10 +62,17 @@ def rope_llama(**more):
     return llama(sizes(18, 13, 1, 2, 1, 61), tie_word_embeddings=True, head_dim=16, **more)
 
 
+def gemma2(size, **more):
+    """A Gemma 2 checkpoint; `more` overrides fields. GGUF has no field for `query_pre_attn_scalar`: it means head_dim."""
+    base = family("gemma2", "Gemma2ForCausalLM", "gelu_pytorch_tanh", 1e-6) | size
+    base |= {"head_dim": 10, "query_pre_attn_scalar": 10, "sliding_window": 5, "rope_theta": 10000.0}
+    return base | {"attn_logit_softcapping": 2.5, "final_logit_softcapping": 4.0, "tie_word_embeddings": True} | more
+
+
 def gemma3(size, **more):
     """A Gemma 3 text checkpoint; `more` overrides fields."""
     base = family("gemma3_text", "Gemma3ForCausalLM", "gelu_pytorch_tanh", 1e-6) | size
-    return base | {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 5, "tie_word_embeddings": True} | more
+    return base | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5, "tie_word_embeddings": True} | more
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,15 @@ VARIANTS = {
         | {"head_dim": 10, "rope_theta": 1000000.0, "rope_scaling": None, "attention_bias": False, "sliding_window": None}
         | {"use_sliding_window": False, "max_window_layers": 1, "tie_word_embeddings": True}
     ),
-    "gemma2": Variant(
-        family("gemma2", "Gemma2ForCausalLM", "gelu_pytorch_tanh", 1e-6)
-        | sizes(18, 13, 2, 3, 1, 61, 8192)
-        | {"head_dim": 10, "query_pre_attn_scalar": 7, "sliding_window": 5, "rope_theta": 10000.0}
-        | {"attn_logit_softcapping": 2.5, "final_logit_softcapping": 4.0, "tie_word_embeddings": True}
+    "gemma2": Variant(gemma2(sizes(18, 13, 2, 3, 1, 61, 8192))),
+    "gemma2_scalar": Variant(
+        gemma2(
+            sizes(18, 13, 1, 3, 1, 61, 8192),
+            query_pre_attn_scalar=3,
+            attn_logit_softcapping=None,
+            final_logit_softcapping=None,
+        ),
+        full=False,
     ),
     "gemma3": Variant(
         gemma3(
@@ -140,6 +151,7 @@ VARIANTS = {
     "gemma3_linear": Variant(
         gemma3(
             sizes(18, 13, 2, 3, 1, 61),
+            query_pre_attn_scalar=12,
             layer_types=["sliding_attention", "full_attention"],
             rope_parameters={
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
