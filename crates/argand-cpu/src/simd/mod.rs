@@ -14,6 +14,8 @@ mod math;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::erf_f64;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;

@@ -1,0 +1,2 @@
+//! Attention throughput.
+fn main() {}
