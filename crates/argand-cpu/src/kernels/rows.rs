@@ -199,7 +199,7 @@ unsafe fn zip<S: Simd>(
     }
 }
 
-/// Sum of `f(x[i])` in four independent chains; `f(0)` must be 0 unless `x` is whole vectors.
+/// Sum of `f(x[i])` in four independent chains; `f(0)` is 0, or `x` is whole vectors.
 #[inline(always)]
 fn sum<S: Simd>(s: S, x: &[f32], f: impl Fn(S::F) -> S::F) -> f32 {
     let mut sums = [s.zero(); 4];
@@ -440,18 +440,19 @@ fn layer_norm_kernel<S: Simd>(
             |v| v,
         ) / cols as f32;
         let mean_v = s.splat(mean);
+        // Lanes past the end of a row would hold `0 - mean`, so the rest is summed alone.
+        let (whole, rest) = x.split_at(cols / S::LANES * S::LANES);
         let squares = sum(
             s,
-            x,
+            whole,
             #[inline(always)]
             |v| {
                 let d = s.sub(v, mean_v);
                 s.mul(d, d)
             },
         );
-        // Lanes past the end of the row held 0 - mean.
-        let excess = (x.len().next_multiple_of(S::LANES) - x.len()) as f32 * mean * mean;
-        let variance = ((squares - excess) / cols as f32).max(0.0);
+        let squares = squares + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
+        let variance = squares / cols as f32;
         affine(
             s,
             x,
