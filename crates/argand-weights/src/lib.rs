@@ -1,1 +1,26 @@
 //! GGUF and safetensors checkpoints, memory-mapped and safe against hostile files.
+//!
+//! [`Checkpoint::open`] answers for every layout: one GGUF file, a split GGUF, one safetensors file, sharded safetensors,
+//! a Hugging Face folder. Only headers are read; data is touched when someone looks at it.
+//!
+//! Invariants: nothing in a file is believed before it is checked against the file's size and against the rules of its
+//! format; memory is bounded by the size of the header; every error names file and field. This crate never interprets a
+//! tensor name or a metadata key of a model, never decodes a weight, and never changes an existing file in place.
+//!
+//! A map shows the file as it is: whoever shrinks a file while it is open ends this process. Replace model files by
+//! renaming, as [`gguf::Writer`] does.
+
+mod checkpoint;
+mod error;
+pub mod gguf;
+pub mod metadata;
+pub mod safetensors;
+mod sidecar;
+mod source;
+mod tensor;
+
+pub use checkpoint::{Checkpoint, Format};
+pub use error::Error;
+pub use metadata::{Array, Metadata, StrArray, Value};
+pub use sidecar::MAX_BYTES as MAX_SIDECAR_BYTES;
+pub use tensor::{ForeignTensor, TensorInfo, TensorView};

@@ -1,0 +1,352 @@
+//! The GGUF writer: header first, then tensor data as it is made, so that a model larger than memory can be written.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use argand_codec::Codec;
+use tempfile::NamedTempFile;
+
+use super::read::value_type as t;
+use super::{ALIGNMENT_KEY, ALIGNMENT_RULE, MAGIC, MAX_ALIGNMENT, MAX_DIMS, VERSION, alignment};
+use crate::Error;
+use crate::error::quote;
+use crate::metadata::{Array, Metadata, Value};
+use crate::tensor::{Element, check_name};
+
+/// A tensor that will be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name, unique in the file.
+    pub name: String,
+    /// Dimensions, outermost first; at most four, none zero.
+    pub shape: Vec<usize>,
+    /// How its values are stored.
+    pub codec: Codec,
+}
+
+/// Writes one GGUF file, version 3.
+///
+/// Nothing appears under the final name before [`finish`](Self::finish): data goes to a temporary file in the same
+/// folder, which is removed when anything fails or the writer is dropped.
+pub struct Writer {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+    tensors: Vec<(TensorSpec, usize)>,
+    alignment: usize,
+    total: u64,
+    /// The tensor that is being written, and how many of its bytes are there.
+    current: usize,
+    filled: usize,
+}
+
+impl Writer {
+    /// Begins the file `path` and writes its header. The alignment is that of `metadata`, see
+    /// [`ALIGNMENT_KEY`].
+    ///
+    /// # Errors
+    /// A tensor or the alignment breaks a rule of the format, or the folder cannot be written.
+    pub fn create(
+        path: impl AsRef<Path>,
+        metadata: &Metadata,
+        tensors: Vec<TensorSpec>,
+    ) -> Result<Self, Error> {
+        let path = path.as_ref().to_path_buf();
+        let alignment = alignment(metadata).map_err(|found| {
+            Error::malformed(
+                &path,
+                format!("metadata key {ALIGNMENT_KEY}"),
+                found,
+                ALIGNMENT_RULE,
+            )
+        })?;
+        let tensors = check_specs(&path, tensors)?;
+        let (header, total) = header(&path, metadata, &tensors, alignment)?;
+        let temporary = temporary_beside(&path)
+            .map_err(Error::io(&path, "create a temporary file beside it"))?;
+        let file = BufWriter::with_capacity(1 << 20, temporary);
+        let mut writer = Self {
+            path,
+            file,
+            tensors,
+            alignment,
+            total,
+            current: 0,
+            filled: 0,
+        };
+        writer.put(&header)?;
+        Ok(writer)
+    }
+
+    /// Size in bytes that the finished file will have.
+    pub fn file_bytes(&self) -> u64 {
+        self.total
+    }
+
+    /// Appends data of the tensor `name`, all of it or the next piece. Tensors come in the order in which they were
+    /// given to [`create`](Self::create).
+    ///
+    /// # Errors
+    /// It is another tensor's turn, the tensor gets more bytes than it has, or the disk refuses.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let wrong = |found: String, expected: String| {
+            Err(Error::malformed(
+                &self.path,
+                format!("tensor {}", quote(name)),
+                found,
+                expected,
+            ))
+        };
+        let Some((spec, size)) = self.tensors.get(self.current) else {
+            return wrong("another tensor".to_owned(), "no more tensors".to_owned());
+        };
+        if spec.name != name {
+            return wrong(
+                "its data".to_owned(),
+                format!("data of tensor {} first", quote(&spec.name)),
+            );
+        }
+        let (left, size) = (size - self.filled, *size);
+        if bytes.len() > left {
+            return wrong(
+                format!("{} more bytes", bytes.len()),
+                format!("{left} more, {size} in all"),
+            );
+        }
+        self.put(bytes)?;
+        self.filled += bytes.len();
+        if self.filled == size {
+            self.put(&vec![0; padding(size, self.alignment)])?;
+            self.current += 1;
+            self.filled = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable and gives it its name, replacing an older file of that name.
+    ///
+    /// # Errors
+    /// A tensor is not complete, or the disk refuses; then nothing is left behind.
+    pub fn finish(self) -> Result<(), Error> {
+        if let Some((spec, size)) = self.tensors.get(self.current) {
+            let field = format!("tensor {}", quote(&spec.name));
+            let found = format!("{} bytes", self.filled);
+            return Err(Error::malformed(
+                &self.path,
+                field,
+                found,
+                format!("{size} before the end"),
+            ));
+        }
+        let Self {
+            path, file, total, ..
+        } = self;
+        let named = file
+            .into_inner()
+            .map_err(|error| write_error(&path, total, error.into_error()))?;
+        named
+            .as_file()
+            .sync_all()
+            .map_err(|error| write_error(&path, total, error))?;
+        named
+            .persist(&path)
+            .map_err(|error| write_error(&path, total, error.error))?;
+        sync_folder(&path)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| write_error(&self.path, self.total, error))
+    }
+}
+
+fn write_error(path: &Path, total: u64, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull {
+            file: path.to_path_buf(),
+            needed: total,
+        },
+        _ => Error::io(path, "write")(error),
+    }
+}
+
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".argand-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private by default; a model is an ordinary file, subject to the umask.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder_of(path))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// A rename is only durable once its folder is.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    if cfg!(unix) {
+        let folder = folder_of(path);
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io(folder, "sync"))?;
+    }
+    Ok(())
+}
+
+/// Checks each tensor and computes its size in bytes.
+fn check_specs(path: &Path, tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec, usize)>, Error> {
+    let mut names = HashSet::new();
+    for spec in &tensors {
+        check_name(path, "name of a tensor", &spec.name)?;
+        if !names.insert(spec.name.as_str()) {
+            let field = format!("tensor {}", quote(&spec.name));
+            return Err(Error::Duplicate {
+                file: path.to_path_buf(),
+                field,
+            });
+        }
+    }
+    let sized = tensors.into_iter().map(|spec| {
+        let bad = |expected: String| {
+            let field = format!("tensor {}: shape", quote(&spec.name));
+            Error::malformed(path, field, format!("{:?}", spec.shape), expected)
+        };
+        if spec.shape.len() > MAX_DIMS || spec.shape.contains(&0) {
+            return Err(bad(format!("at most {MAX_DIMS} dimensions, none zero")));
+        }
+        let size = Element::Coded(spec.codec)
+            .size_of(&spec.shape)
+            .map_err(bad)?;
+        Ok((spec, size))
+    });
+    sized.collect()
+}
+
+/// Bytes up to the next multiple of the alignment.
+fn padding(len: usize, alignment: usize) -> usize {
+    debug_assert!(alignment <= MAX_ALIGNMENT);
+    len.wrapping_neg() % alignment
+}
+
+/// The header with its padding, and the size of the whole file.
+fn header(
+    path: &Path,
+    metadata: &Metadata,
+    tensors: &[(TensorSpec, usize)],
+    alignment: usize,
+) -> Result<(Vec<u8>, u64), Error> {
+    let mut out = MAGIC.to_vec();
+    out.extend(VERSION.to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((metadata.len() as u64).to_le_bytes());
+    for (at, (key, value)) in metadata.iter().enumerate() {
+        check_name(path, &format!("key of metadata pair {at}"), key)?;
+        put_str(&mut out, key);
+        put_value(&mut out, value);
+    }
+    let mut offset = 0u64;
+    for (spec, size) in tensors {
+        put_str(&mut out, &spec.name);
+        out.extend((spec.shape.len() as u32).to_le_bytes());
+        for &dim in spec.shape.iter().rev() {
+            out.extend((dim as u64).to_le_bytes());
+        }
+        out.extend(spec.codec.ggml_type().to_le_bytes());
+        out.extend(offset.to_le_bytes());
+        let padded = *size as u64 + padding(*size, alignment) as u64;
+        offset = offset.checked_add(padded).ok_or_else(|| {
+            let field = format!("tensor {}", quote(&spec.name));
+            Error::malformed(
+                path,
+                field,
+                "tensors of more than 2^64 bytes",
+                "a file that can exist",
+            )
+        })?;
+    }
+    out.resize(out.len() + padding(out.len(), alignment), 0);
+    let total = offset.saturating_add(out.len() as u64);
+    Ok((out, total))
+}
+
+fn put_str(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    macro_rules! scalar {
+        ($kind:expr, $bytes:expr) => {{
+            out.extend($kind.to_le_bytes());
+            out.extend($bytes);
+        }};
+    }
+    match value {
+        Value::U8(v) => scalar!(t::U8, v.to_le_bytes()),
+        Value::I8(v) => scalar!(t::I8, v.to_le_bytes()),
+        Value::U16(v) => scalar!(t::U16, v.to_le_bytes()),
+        Value::I16(v) => scalar!(t::I16, v.to_le_bytes()),
+        Value::U32(v) => scalar!(t::U32, v.to_le_bytes()),
+        Value::I32(v) => scalar!(t::I32, v.to_le_bytes()),
+        Value::F32(v) => scalar!(t::F32, v.to_le_bytes()),
+        Value::Bool(v) => scalar!(t::BOOL, [u8::from(*v)]),
+        Value::U64(v) => scalar!(t::U64, v.to_le_bytes()),
+        Value::I64(v) => scalar!(t::I64, v.to_le_bytes()),
+        Value::F64(v) => scalar!(t::F64, v.to_le_bytes()),
+        Value::Str(text) => {
+            out.extend(t::STRING.to_le_bytes());
+            put_str(out, text);
+        }
+        Value::Array(array) => {
+            out.extend(t::ARRAY.to_le_bytes());
+            put_array(out, array);
+        }
+    }
+}
+
+fn put_array(out: &mut Vec<u8>, array: &Array) {
+    let mut head = |kind: u32| {
+        out.extend(kind.to_le_bytes());
+        out.extend((array.len() as u64).to_le_bytes());
+    };
+    macro_rules! numbers {
+        ($kind:expr, $values:expr) => {{
+            head($kind);
+            $values
+                .iter()
+                .for_each(|value| out.extend(value.to_le_bytes()));
+        }};
+    }
+    match array {
+        Array::U8(v) => numbers!(t::U8, v),
+        Array::I8(v) => numbers!(t::I8, v),
+        Array::U16(v) => numbers!(t::U16, v),
+        Array::I16(v) => numbers!(t::I16, v),
+        Array::U32(v) => numbers!(t::U32, v),
+        Array::I32(v) => numbers!(t::I32, v),
+        Array::F32(v) => numbers!(t::F32, v),
+        Array::U64(v) => numbers!(t::U64, v),
+        Array::I64(v) => numbers!(t::I64, v),
+        Array::F64(v) => numbers!(t::F64, v),
+        Array::Bool(v) => {
+            head(t::BOOL);
+            out.extend(v.iter().map(|&truth| u8::from(truth)));
+        }
+        Array::Str(strings) => {
+            head(t::STRING);
+            strings.iter().for_each(|text| put_str(out, text));
+        }
+        Array::Array(arrays) => {
+            head(t::ARRAY);
+            arrays.iter().for_each(|inner| put_array(out, inner));
+        }
+    }
+}
