@@ -1,1 +1,26 @@
 //! A loaded model: paged state, batching and sampling.
+//!
+//! [`Engine`] takes requests, packs the tokens of all of them into one ragged step of a [`Runner`], chooses tokens from the
+//! logits and reports events. A sequence's tokens depend on its request alone. This crate knows nothing of HTTP, of devices
+//! or of what a model computes.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod engine;
+pub mod lookup;
+pub mod mock;
+pub mod pages;
+mod request;
+pub mod runner;
+pub mod sampler;
+mod schedule;
+mod sequence;
+mod session;
+pub mod stop;
+
+pub use engine::{Engine, EngineOptions, EngineUse};
+pub use lookup::LookupOptions;
+pub use request::{AddError, Event, Request, SeqId, SessionId, TextStream, Usage};
+pub use runner::{Limits, RunError, Runner, SeqRows, StepBatch};
+pub use sampler::{Logprobs, Sampling};
+pub use stop::{Finish, StopRules};

@@ -1,0 +1,150 @@
+//! What the engine asks of an executor: run one ragged step, copy one page.
+//!
+//! The executor owns the memory of the pages; the engine owns their numbers and decides which sequence may write where.
+//! Nothing here knows of models, devices or sampling.
+
+use std::ops::Range;
+
+/// What a runner can hold, fixed for its lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Number of tokens of the vocabulary: the width of a row of logits.
+    pub vocab: usize,
+    /// Tokens held by one page.
+    pub page_tokens: usize,
+    /// Number of pages of the pool; page numbers are below it.
+    pub pages: usize,
+    /// Longest sequence the model may see, in tokens.
+    pub context: usize,
+    /// Most rows (tokens of all sequences together) of one step.
+    pub max_rows: usize,
+}
+
+impl Limits {
+    /// Pages that `tokens` tokens occupy.
+    pub fn pages_for(&self, tokens: usize) -> usize {
+        tokens.div_ceil(self.page_tokens)
+    }
+}
+
+/// The part of a step that belongs to one sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeqRows<'a> {
+    /// Rows of this step that are the sequence's new tokens, in order.
+    pub rows: Range<u32>,
+    /// Tokens of the sequence whose state is in the pages already.
+    pub past: u32,
+    /// Page table: token `t` lives in `pages[t / page_tokens]`. Covers `past + rows.len()` tokens.
+    pub pages: &'a [u32],
+}
+
+/// One ragged step: new tokens of several sequences, laid end to end.
+#[derive(Clone, Debug)]
+pub struct StepBatch<'a> {
+    /// Token ids, `[N]`.
+    pub tokens: &'a [u32],
+    /// Position of each token in its sequence, `[N]`.
+    pub positions: &'a [u32],
+    /// The sequences; their row ranges tile `0..N` in order.
+    pub seqs: &'a [SeqRows<'a>],
+    /// Rows whose logits are wanted, ascending.
+    pub logit_rows: &'a [u32],
+}
+
+impl StepBatch<'_> {
+    /// Checks every promise the batch makes to a runner.
+    ///
+    /// # Errors
+    /// [`RunError::Batch`] names the first promise that is broken.
+    pub fn check(&self, limits: &Limits) -> Result<(), RunError> {
+        let fail = |what: String| Err(RunError::Batch { what });
+        let n = self.tokens.len();
+        if n > limits.max_rows || self.positions.len() != n {
+            return fail(format!(
+                "{n} tokens, {} positions, at most {} rows",
+                self.positions.len(),
+                limits.max_rows
+            ));
+        }
+        if let Some(token) = self.tokens.iter().find(|t| **t as usize >= limits.vocab) {
+            return fail(format!(
+                "token {token} is outside the vocabulary of {}",
+                limits.vocab
+            ));
+        }
+        let mut next = 0;
+        for (i, seq) in self.seqs.iter().enumerate() {
+            if seq.rows.start != next || seq.rows.end <= next || seq.rows.end as usize > n {
+                return fail(format!(
+                    "sequence {i} has rows {:?} where rows from {next} up to {n} were expected",
+                    seq.rows
+                ));
+            }
+            next = seq.rows.end;
+            let total = seq.past as usize + seq.rows.len();
+            if total > limits.context || seq.pages.len() < limits.pages_for(total) {
+                return fail(format!(
+                    "sequence {i} has {total} tokens in {} pages of {}, context {}",
+                    seq.pages.len(),
+                    limits.page_tokens,
+                    limits.context
+                ));
+            }
+            if let Some(page) = seq.pages.iter().find(|p| **p as usize >= limits.pages) {
+                return fail(format!(
+                    "sequence {i} names page {page} of {}",
+                    limits.pages
+                ));
+            }
+        }
+        if next as usize != n {
+            return fail(format!("the sequences cover {next} of {n} rows"));
+        }
+        if !self.logit_rows.is_sorted() || self.logit_rows.last().is_some_and(|r| *r as usize >= n)
+        {
+            return fail(format!("logit rows are not ascending below {n}"));
+        }
+        Ok(())
+    }
+}
+
+/// Why a step could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The batch breaks a promise of [`StepBatch`]: a mistake of the caller.
+    #[error("the step is malformed: {what}")]
+    Batch {
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// The executor returned another number of logits than asked for: a mistake of the executor.
+    #[error("the executor returned {found} logits where {expected} were asked for")]
+    Logits {
+        /// Numbers returned.
+        found: usize,
+        /// Rows asked for times the vocabulary.
+        expected: usize,
+    },
+    /// The executor failed.
+    #[error("the step failed in the executor: {0}")]
+    Executor(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An executor that holds a model and its pages.
+pub trait Runner: Send {
+    /// What the runner can hold.
+    fn limits(&self) -> Limits;
+
+    /// Runs one step: writes the state of every row into its sequence's pages and returns the logits
+    /// `[logit_rows.len(), vocab]` as one flat slice, in the order asked.
+    ///
+    /// A row's logits must depend only on the sequence's own tokens up to that row, never on how they were cut into steps
+    /// or on the other sequences; that is what makes batching, prefix reuse and speculation invisible.
+    ///
+    /// # Errors
+    /// [`RunError`]; the engine then keeps its own state as if the step had not been asked for.
+    fn step(&mut self, batch: &StepBatch<'_>) -> Result<&[f32], RunError>;
+
+    /// Copies the contents of page `from` to page `to`, all layers.
+    fn copy_page(&mut self, from: u32, to: u32);
+}

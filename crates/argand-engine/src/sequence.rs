@@ -1,0 +1,152 @@
+//! One sequence on its way: its tokens, its pages, and what to do with the next token.
+
+use crate::lookup::Lookup;
+use crate::pages::{PagePool, PageTable};
+use crate::request::{Event, Request, SeqId, SessionId, TextStream, Usage};
+use crate::sampler::{Logprobs, SampleContext, Sampling};
+use crate::stop::{Finish, StopRules, StopStream};
+
+/// State of a sequence between steps. Invariant: `table.len() < tokens.len()`; the tokens beyond are still to be fed.
+pub(crate) struct Sequence {
+    pub id: SeqId,
+    pub tokens: Vec<u32>,
+    pub table: PageTable,
+    /// Takes part in steps; otherwise it waits for pages or its turn.
+    pub running: bool,
+    /// Number of the last step it took part in.
+    pub served: u64,
+    pub sampling: Sampling,
+    pub logprobs: Option<usize>,
+    pub lookup: Option<Lookup>,
+    pub session: Option<SessionId>,
+    pub usage: Usage,
+    rules: StopRules,
+    seed: u64,
+    stream: u64,
+    text: Option<Box<dyn TextStream>>,
+    stops: StopStream,
+}
+
+impl Sequence {
+    pub fn new(id: SeqId, request: Request, table: PageTable) -> Self {
+        let usage = Usage {
+            prompt_tokens: request.prompt.len(),
+            cached_tokens: table.len(),
+            ..Usage::default()
+        };
+        Self {
+            id,
+            tokens: request.prompt,
+            table,
+            running: false,
+            served: 0,
+            sampling: request.sampling,
+            logprobs: request.logprobs,
+            lookup: request.lookup.map(Lookup::new),
+            session: request.session,
+            usage,
+            stops: StopStream::new(request.stop.strings.clone()),
+            rules: request.stop,
+            seed: request.seed,
+            stream: request.stream,
+            text: request.text,
+        }
+    }
+
+    /// Tokens still to be fed; 1 while decoding.
+    pub fn pending(&self) -> usize {
+        self.tokens.len() - self.table.len()
+    }
+
+    /// Tokens whose state may come from elsewhere: all but the last, which must be fed to get logits.
+    pub fn reusable(&self) -> &[u32] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+
+    /// Takes over cached pages that hold the next tokens.
+    pub fn adopt(&mut self, pool: &mut PagePool) {
+        let reusable = &self.tokens[..self.tokens.len() - 1];
+        let gained = pool.adopt(&mut self.table, reusable);
+        // Before the first choice this is prompt that need not be computed; later it only repairs a pause.
+        if self.usage.completion_tokens == 0 {
+            self.usage.cached_tokens += gained;
+        }
+    }
+
+    /// Most drafted tokens that could be of use.
+    pub fn draft_room(&self, context: usize) -> usize {
+        let by_rule = self.rules.max_tokens.map_or(usize::MAX, |m| {
+            m.saturating_sub(self.usage.completion_tokens + 1)
+        });
+        by_rule.min(context - self.tokens.len())
+    }
+
+    pub fn context(&self) -> SampleContext<'_> {
+        SampleContext {
+            history: &self.tokens,
+            prompt: self.usage.prompt_tokens,
+            seed: self.seed,
+            stream: self.stream,
+        }
+    }
+
+    /// Takes a chosen token. Returns why the sequence ends with it, if it does.
+    pub fn accept(
+        &mut self,
+        id: u32,
+        logprobs: Option<Logprobs>,
+        context: usize,
+        events: &mut Vec<Event>,
+    ) -> Option<Finish> {
+        self.tokens.push(id);
+        self.usage.completion_tokens += 1;
+        if self.rules.tokens.contains(&id) {
+            return Some(Finish::StopToken(id));
+        }
+        let piece = self
+            .text
+            .as_mut()
+            .map(|t| self.stops.push(&t.push(id)))
+            .unwrap_or_default();
+        events.push(Event::Token {
+            seq: self.id,
+            id,
+            text: piece.text,
+            logprobs,
+        });
+        if let Some(hit) = piece.hit {
+            Some(Finish::StopString(self.rules.strings[hit].clone()))
+        } else if self
+            .rules
+            .max_tokens
+            .is_some_and(|m| self.usage.completion_tokens >= m)
+        {
+            Some(Finish::MaxTokens)
+        } else {
+            (self.tokens.len() >= context).then_some(Finish::Context(context))
+        }
+    }
+
+    /// The last event of the sequence.
+    pub fn finished(&mut self, mut reason: Finish) -> Event {
+        let mut text = String::new();
+        if !matches!(reason, Finish::StopString(_)) {
+            let piece = self
+                .text
+                .as_mut()
+                .map(|t| self.stops.push(&t.finish()))
+                .unwrap_or_default();
+            text = piece.text;
+            match piece.hit {
+                Some(hit) => reason = Finish::StopString(self.rules.strings[hit].clone()),
+                None => text.push_str(&self.stops.finish()),
+            }
+        }
+        Event::Finished {
+            seq: self.id,
+            reason,
+            text,
+            usage: self.usage,
+        }
+    }
+}
