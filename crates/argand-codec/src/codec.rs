@@ -61,10 +61,7 @@ impl Codec {
 
     /// The codec of that ggml name, in upper or lower case.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|codec| codec.name().eq_ignore_ascii_case(name))
+        Self::ALL.iter().copied().find(|codec| codec.name().eq_ignore_ascii_case(name))
     }
 
     /// The `ggml_type` number in GGUF files.
@@ -74,10 +71,7 @@ impl Codec {
 
     /// The codec with that `ggml_type` number, if Argand reads it.
     pub fn from_ggml_type(number: u32) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|codec| codec.ggml_type() == number)
+        Self::ALL.iter().copied().find(|codec| codec.ggml_type() == number)
     }
 
     /// Values in a block; 1 for plain floats.
@@ -107,17 +101,11 @@ impl Codec {
     /// overflows.
     pub fn row_bytes(self, cols: usize) -> Result<usize, CodecError> {
         if !cols.is_multiple_of(self.block_len()) {
-            return Err(CodecError::PartialBlock {
-                codec: self,
-                values: cols,
-            });
+            return Err(CodecError::PartialBlock { codec: self, values: cols });
         }
         (cols / self.block_len())
             .checked_mul(self.block_bytes())
-            .ok_or(CodecError::TooLarge {
-                codec: self,
-                values: cols,
-            })
+            .ok_or(CodecError::TooLarge { codec: self, values: cols })
     }
 
     /// Decodes whole blocks (one row, or several adjacent ones), bit-exact with ggml's `dequantize_row_*`.
@@ -139,10 +127,7 @@ impl Codec {
     /// As [`Codec::decode`]; [`CodecError::NoEncoder`] for formats that are only read; [`CodecError::OutOfRange`] if a block
     /// format is given a value that is not finite or exceeds 65504, the largest `f16`.
     pub fn encode(self, src: &[f32], dst: &mut [u8]) -> Result<(), CodecError> {
-        let encode = self
-            .format()
-            .encode
-            .ok_or(CodecError::NoEncoder { codec: self })?;
+        let encode = self.format().encode.ok_or(CodecError::NoEncoder { codec: self })?;
         self.check_lengths(src.len(), dst.len())?;
         if self.block_len() > 1 {
             self.check_range(src)?;
@@ -153,16 +138,7 @@ impl Codec {
 
     fn check_lengths(self, values: usize, found: usize) -> Result<(), CodecError> {
         let expected = self.row_bytes(values)?;
-        if found == expected {
-            Ok(())
-        } else {
-            Err(CodecError::WrongLength {
-                codec: self,
-                values,
-                expected,
-                found,
-            })
-        }
+        if found == expected { Ok(()) } else { Err(CodecError::WrongLength { codec: self, values, expected, found }) }
     }
 
     fn check_range(self, values: &[f32]) -> Result<(), CodecError> {
@@ -170,11 +146,7 @@ impl Codec {
         let fits = |value: f32| value.abs() <= limit; // false for NaN
         match values.iter().position(|&value| !fits(value)) {
             None => Ok(()),
-            Some(index) => Err(CodecError::OutOfRange {
-                codec: self,
-                index,
-                value: values[index],
-            }),
+            Some(index) => Err(CodecError::OutOfRange { codec: self, index, value: values[index] }),
         }
     }
 }

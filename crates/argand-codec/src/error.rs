@@ -37,17 +37,13 @@ pub enum CodecError {
         found: usize,
     },
     /// Argand reads this format but does not write it.
-    #[error(
-        "{codec} can be decoded but not encoded; choose a codec with an encoder, such as Q4_K, Q6_K or Q8_0"
-    )]
+    #[error("{codec} can be decoded but not encoded; choose a codec with an encoder, such as Q4_K, Q6_K or Q8_0")]
     NoEncoder {
         /// Codec asked for.
         codec: Codec,
     },
     /// A value is NaN, infinite, or too large for the `f16` scale of a block.
-    #[error(
-        "value {index} is {value}; {codec} holds finite values of magnitude up to 65504 only, use BF16 or F32"
-    )]
+    #[error("value {index} is {value}; {codec} holds finite values of magnitude up to 65504 only, use BF16 or F32")]
     OutOfRange {
         /// Codec asked for.
         codec: Codec,

@@ -34,7 +34,8 @@ pub(crate) fn fit_affine<const N: usize>(x: &[f32; N], search: Search) -> (f32, 
     let mut best_error = affine_error(x, &weights, &levels, best);
     for step in 0..=search.steps {
         let span = search.top + (search.first + 0.1 * f32::from(step));
-        let levels = levels_of(x, lowest, span / range, search.top);
+        // From the best minimum so far: a descent in both factors, which the fixed minimum does not reach.
+        let levels = levels_of(x, best.1, span / (highest - best.1), search.top);
         let weighted = product(&weights, &levels);
         let (l_sum, ll_sum, lx_sum) = (sum(&weighted), dot(&weighted, &levels), dot(&weighted, x));
         let determinant = weight_sum * ll_sum - l_sum * l_sum;
@@ -43,11 +44,7 @@ pub(crate) fn fit_affine<const N: usize>(x: &[f32; N], search: Search) -> (f32, 
         }
         let scale = (weight_sum * lx_sum - x_sum * l_sum) / determinant;
         let min = (ll_sum * x_sum - l_sum * lx_sum) / determinant;
-        let fitted = if min > 0.0 {
-            (lx_sum / ll_sum, 0.0)
-        } else {
-            (scale, min)
-        };
+        let fitted = if min > 0.0 { (lx_sum / ll_sum, 0.0) } else { (scale, min) };
         let error = affine_error(x, &weights, &levels, fitted);
         if error < best_error {
             (best, best_error) = (fitted, error);
@@ -68,11 +65,9 @@ pub(crate) fn fit_symmetric<const N: usize>(x: &[f32; N], half: f32) -> f32 {
     let mut best = 0.0;
     let mut best_gain = 0.0;
     // The middle of the range first: a tie is decided for the scale that the extreme suggests.
-    for step in [
-        0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9_i8,
-    ] {
+    for step in [0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9_i8] {
         let inverse = -(half + 0.1 * f32::from(step)) / extreme;
-        let levels = x.map(|x| nearest(x * inverse, -half, half - 1.0));
+        let levels = array(|i| nearest(x[i] * inverse, -half, half - 1.0));
         let weighted = product(&weights, &levels);
         let (lx_sum, ll_sum) = (dot(&weighted, x), dot(&weighted, &levels));
         // The best factor for these levels is lx/ll; it lowers the error by lx * lx / ll.
@@ -87,35 +82,43 @@ pub(crate) fn fit_symmetric<const N: usize>(x: &[f32; N], half: f32) -> f32 {
 /// Magnitude below which a sub-block counts as zero: 1 / scale must stay finite.
 pub(crate) const NEGLIGIBLE: f32 = 1e-15;
 
-/// `value` rounded to the nearest whole number, ties to even, within whole bounds of magnitude below 2^22.
+/// `value` rounded to the nearest whole number, ties to even, within whole bounds of magnitude below 2^22; NaN gives `low`.
+///
+/// Written so that it vectorises on every machine, which `clamp`, `max` and `round_ties_even` do not.
 pub(crate) fn nearest(value: f32, low: f32, high: f32) -> f32 {
-    // Adding 1.5 * 2^23 leaves no bits for the fraction; unlike `round_ties_even` this vectorises on every machine.
+    // Adding 1.5 * 2^23 leaves no bits for the fraction.
     const SHIFT: f32 = 12_582_912.0;
-    (value.clamp(low, high) + SHIFT) - SHIFT
+    let value = if value > low { value } else { low };
+    let value = if value < high { value } else { high };
+    (value + SHIFT) - SHIFT
 }
 
 fn levels_of<const N: usize>(x: &[f32; N], lowest: f32, inverse: f32, top: f32) -> [f32; N] {
-    x.map(|x| nearest(inverse * (x - lowest), 0.0, top))
+    array(|i| nearest(inverse * (x[i] - lowest), 0.0, top))
 }
 
 /// Larger values matter more to a dot product, but none is unimportant: root mean square plus magnitude.
 fn magnitude_weights<const N: usize>(x: &[f32; N]) -> [f32; N] {
     let rms = (dot(x, x) / N as f32).sqrt();
-    x.map(|x| rms + x.abs())
+    array(|i| rms + x[i].abs())
 }
 
-fn affine_error<const N: usize>(
-    x: &[f32; N],
-    weights: &[f32; N],
-    levels: &[f32; N],
-    (scale, min): (f32, f32),
-) -> f32 {
-    let difference: [f32; N] = std::array::from_fn(|i| scale * levels[i] + min - x[i]);
+fn affine_error<const N: usize>(x: &[f32; N], weights: &[f32; N], levels: &[f32; N], (scale, min): (f32, f32)) -> f32 {
+    let difference = array(|i| scale * levels[i] + min - x[i]);
     dot(&product(&difference, &difference), weights)
 }
 
+/// The array of `value(i)`. A plain loop, because `std::array::from_fn` and `map` do not vectorise.
+fn array<const N: usize>(value: impl Fn(usize) -> f32) -> [f32; N] {
+    let mut array = [0.0; N];
+    for (i, slot) in array.iter_mut().enumerate() {
+        *slot = value(i);
+    }
+    array
+}
+
 fn product<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [f32; N] {
-    std::array::from_fn(|i| a[i] * b[i])
+    array(|i| a[i] * b[i])
 }
 
 fn dot<const N: usize>(a: &[f32; N], b: &[f32; N]) -> f32 {
@@ -129,5 +132,6 @@ fn sum<const N: usize>(a: &[f32; N]) -> f32 {
             *lane += value;
         }
     }
-    lanes.iter().sum()
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }

@@ -6,9 +6,7 @@
 use crate::blocks::{nibbles, read_f16};
 
 /// The level of each index, in units of the scale (ggml's `kvalues_iq4nl`).
-pub const LEVELS: [i8; 16] = [
-    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-];
+pub const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 pub(crate) fn decode_iq4_nl(block: &[u8; 18], values: &mut [f32; 32]) {
     decode_levels(read_f16(block, 0), &LEVELS, &block[2..], values);
@@ -17,11 +15,7 @@ pub(crate) fn decode_iq4_nl(block: &[u8; 18], values: &mut [f32; 32]) {
 pub(crate) fn decode_iq4_xs(block: &[u8; 136], values: &mut [f32; 256]) {
     let scale = read_f16(block, 0);
     let scales = iq4_xs_scales(block);
-    let sub_blocks = block[8..]
-        .as_chunks::<16>()
-        .0
-        .iter()
-        .zip(values.as_chunks_mut().0);
+    let sub_blocks = block[8..].as_chunks::<16>().0.iter().zip(values.as_chunks_mut().0);
     for ((indexes, values), sub_scale) in sub_blocks.zip(scales) {
         decode_levels(scale * f32::from(sub_scale), &LEVELS, indexes, values);
     }

@@ -3,7 +3,7 @@
 //! Q2_K, Q4_K and Q5_K are affine, value = (d * scale) * level - (dmin * min), with `f16` factors d and dmin; Q3_K and Q6_K
 //! are symmetric, value = (d * scale) * level. Sub-blocks have 32 values in Q4_K and Q5_K, 16 in the others.
 //!
-//! Levels are stored in bit planes: a byte holds the same bits of values that lie 32 apart. [`Plane`] says where.
+//! Levels are stored in bit planes: a byte holds the same bits of values that lie 32 apart (64 in the lower bits of Q6_K).
 
 use crate::blocks::read_f16;
 
@@ -18,18 +18,12 @@ impl Plane {
     /// Bits of the 16 values of sub-block `group` when each byte holds `per_byte` fields, of values 32 apart.
     pub fn of_16(group: usize, per_byte: usize) -> Self {
         let (plane, side) = (group / 2, group % 2);
-        Self {
-            start: 32 * (plane / per_byte) + 16 * side,
-            shift: plane % per_byte * (8 / per_byte),
-        }
+        Self { start: 32 * (plane / per_byte) + 16 * side, shift: plane % per_byte * (8 / per_byte) }
     }
 
     /// Bits of the 32 values of sub-block `group` when each byte holds `per_byte` fields, of values 32 apart.
     pub fn of_32(group: usize, per_byte: usize) -> Self {
-        Self {
-            start: 32 * (group / per_byte),
-            shift: group % per_byte * (8 / per_byte),
-        }
+        Self { start: 32 * (group / per_byte), shift: group % per_byte * (8 / per_byte) }
     }
 }
 
@@ -97,14 +91,11 @@ pub(crate) fn decode_q6_k(block: &[u8; 210], values: &mut [f32; 256]) {
     }
 }
 
-/// Lower four and upper two bits of sub-block `group` of Q6_K. Unlike elsewhere, the two values that share a byte of lower
-/// bits lie 64 apart.
+/// Lower four and upper two bits of sub-block `group` of Q6_K. The two values that share a byte of lower bits lie 64
+/// apart.
 pub(crate) fn q6_k_planes(group: usize) -> (Plane, Plane) {
     let (half, plane, side) = (group / 8, group % 8 / 2, group % 2);
-    let low = Plane {
-        start: 64 * half + 32 * (plane % 2) + 16 * side,
-        shift: 4 * (plane / 2),
-    };
+    let low = Plane { start: 64 * half + 32 * (plane % 2) + 16 * side, shift: 4 * (plane / 2) };
     (low, Plane::of_16(group, 4))
 }
 
@@ -154,4 +145,34 @@ pub fn q3_k_scales(block: &[u8; 110]) -> [i8; 16] {
         let high = (packed[8 + i % 4] >> (2 * (i / 4))) & 3;
         (low | (high << 4)) as i8 - 32
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_scales_and_mins_are_read_back() {
+        let factors = std::array::from_fn(|i| ((i as u8 * 23 + 40) % 64, (63 - i as u8 * 9) % 64));
+        assert_eq!(scales_and_mins(pack_scales_and_mins(factors)), factors);
+    }
+
+    #[test]
+    fn planes_cover_every_bit_once() {
+        for per_byte in [2, 4, 8] {
+            let mut seen = vec![0_u8; 256 / per_byte];
+            for group in 0..8 {
+                let wide = Plane::of_32(group, per_byte);
+                for narrow in [Plane::of_16(2 * group, per_byte), Plane::of_16(2 * group + 1, per_byte)] {
+                    assert_eq!(narrow.shift, wide.shift);
+                    for byte in &mut seen[narrow.start..narrow.start + 16] {
+                        let field = 1_u8.unbounded_shl(8 / per_byte as u32).wrapping_sub(1) << narrow.shift;
+                        assert_eq!(*byte & field, 0);
+                        *byte |= field;
+                    }
+                }
+            }
+            assert!(seen.iter().all(|&byte| byte == 0xFF), "{per_byte} fields in a byte");
+        }
+    }
 }

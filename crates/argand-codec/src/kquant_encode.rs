@@ -10,11 +10,7 @@ use crate::{
 };
 
 pub(crate) fn encode_q4_k(values: &[f32; 256], block: &mut [u8; 144]) {
-    let search = Search {
-        top: 15.0,
-        first: -1.0,
-        steps: 20,
-    };
+    let search = Search { top: 15.0, first: -1.0, steps: 20 };
     let levels = encode_affine(values, block, search);
     for (group, levels) in levels.as_chunks::<32>().0.iter().enumerate() {
         put_bits(&mut block[16..], Plane::of_32(group, 2), levels, 0, 0xF);
@@ -22,11 +18,7 @@ pub(crate) fn encode_q4_k(values: &[f32; 256], block: &mut [u8; 144]) {
 }
 
 pub(crate) fn encode_q5_k(values: &[f32; 256], block: &mut [u8; 176]) {
-    let search = Search {
-        top: 31.0,
-        first: -0.5,
-        steps: 15,
-    };
+    let search = Search { top: 31.0, first: -0.5, steps: 15 };
     let levels = encode_affine(values, block, search);
     for (group, levels) in levels.as_chunks::<32>().0.iter().enumerate() {
         put_bits(&mut block[48..], Plane::of_32(group, 2), levels, 0, 0xF);
@@ -91,10 +83,7 @@ fn encode_affine(values: &[f32; 256], block: &mut [u8], search: Search) -> [u8; 
 fn six_bits(factors: [f32; 8]) -> (f32, [u8; 8]) {
     let largest = factors.iter().copied().fold(0.0, f32::max);
     let inverse = if largest > 0.0 { 63.0 / largest } else { 0.0 };
-    (
-        largest / 63.0,
-        factors.map(|factor| nearest(inverse * factor, 0.0, 63.0) as u8),
-    )
+    (largest / 63.0, factors.map(|factor| nearest(inverse * factor, 0.0, 63.0) as u8))
 }
 
 /// Stores the bits `(level >> from) & mask` of a sub-block in a zeroed bit plane.

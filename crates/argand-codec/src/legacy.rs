@@ -18,12 +18,7 @@ pub(crate) fn decode_q4_0(block: &[u8; 18], values: &mut [f32; 32]) {
 }
 
 pub(crate) fn decode_q4_1(block: &[u8; 20], values: &mut [f32; 32]) {
-    decode_affine(
-        read_f16(block, 0),
-        read_f16(block, 2),
-        nibbles(&block[4..]),
-        values,
-    );
+    decode_affine(read_f16(block, 0), read_f16(block, 2), nibbles(&block[4..]), values);
 }
 
 pub(crate) fn decode_q5_0(block: &[u8; 22], values: &mut [f32; 32]) {
@@ -31,18 +26,11 @@ pub(crate) fn decode_q5_0(block: &[u8; 22], values: &mut [f32; 32]) {
 }
 
 pub(crate) fn decode_q5_1(block: &[u8; 24], values: &mut [f32; 32]) {
-    decode_affine(
-        read_f16(block, 0),
-        read_f16(block, 2),
-        five_bits(&block[4..]),
-        values,
-    );
+    decode_affine(read_f16(block, 0), read_f16(block, 2), five_bits(&block[4..]), values);
 }
 
 pub(crate) fn encode_q8_0(values: &[f32; 32], block: &mut [u8; 34]) {
-    let largest = values
-        .iter()
-        .fold(0.0, |largest: f32, value| largest.max(value.abs()));
+    let largest = values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
     let scale = largest / 127.0;
     write_f16(block, 0, scale);
     let inverse = inverse(scale);
@@ -92,13 +80,8 @@ fn decode_affine(scale: f32, min: f32, levels: [u8; 32], values: &mut [f32; 32])
 /// Scale and levels such that the value of largest magnitude falls on level 0, the end of the range that reaches one step
 /// further. The scale is therefore negative when that value is positive.
 fn encode_symmetric(values: &[f32; 32], centre: f32) -> (f32, [u8; 32]) {
-    let extreme = values.iter().fold(0.0, |extreme: f32, &value| {
-        if value.abs() > extreme.abs() {
-            value
-        } else {
-            extreme
-        }
-    });
+    let extreme =
+        values.iter().fold(0.0, |extreme: f32, &value| if value.abs() > extreme.abs() { value } else { extreme });
     let scale = extreme / -centre;
     let inverse = inverse(scale);
     let level = |value: f32| (value * inverse + (centre + 0.5)).min(2.0 * centre - 1.0) as u8;

@@ -5,9 +5,7 @@ use std::{fs, path::PathBuf};
 use argand_codec::Codec;
 
 fn golden(file: String) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(&file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(&file);
     fs::read(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
@@ -36,11 +34,7 @@ fn decode_is_bit_exact() {
         let found = decoded(codec, &golden(format!("decode/{codec}.blocks")));
         assert_eq!(found.len(), expected.len(), "{codec}");
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            assert_eq!(
-                found.to_bits(),
-                expected.to_bits(),
-                "{codec}[{i}]: {found} not {expected}"
-            );
+            assert_eq!(found.to_bits(), expected.to_bits(), "{codec}[{i}]: {found} not {expected}");
         }
     }
 }
@@ -53,12 +47,7 @@ fn encode_is_bit_exact_where_extremes_decide() {
         let expected = golden(format!("encode/{codec}.blocks"));
         let found = encoded(codec, &values);
         let differing = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        assert_eq!(
-            differing,
-            0,
-            "{codec}: differing bytes of {}",
-            expected.len()
-        );
+        assert_eq!(differing, 0, "{codec}: differing bytes of {}", expected.len());
     }
 }
 
@@ -72,18 +61,12 @@ fn encode_is_as_good_as_ggml_where_a_search_decides() {
         let error = |found: &[f32], block: usize| -> f64 {
             let block = 256 * block..256 * (block + 1);
             let pairs = found[block.clone()].iter().zip(&values[block]);
-            pairs
-                .map(|(a, b)| f64::from(a - b).powi(2))
-                .sum::<f64>()
-                .sqrt()
+            pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
         };
         for block in 0..values.len() / 256 {
             let (found, reference) = (error(&found, block), error(&reference, block));
             println!("{codec} block {block}: {found:.4e}, ggml {reference:.4e}");
-            assert!(
-                found <= 1.02 * reference,
-                "{codec} block {block}: {found} not {reference}"
-            );
+            assert!(found <= 1.02 * reference, "{codec} block {block}: {found} not {reference}");
         }
     }
 }
