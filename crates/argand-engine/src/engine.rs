@@ -25,10 +25,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            prefill_chunk: 512,
-            max_sequences: 64,
-        }
+        Self { prefill_chunk: 512, max_sequences: 64 }
     }
 }
 
@@ -96,10 +93,7 @@ impl<R: Runner> Engine<R> {
         let id = SeqId(self.next);
         let reusable = &request.prompt[..request.prompt.len() - 1];
         let table = match request.session {
-            Some(session) => {
-                self.sessions
-                    .begin(session, reusable, request.namespace, &mut self.pool)
-            }
+            Some(session) => self.sessions.begin(session, reusable, request.namespace, &mut self.pool),
             None => PageTable::new(request.namespace),
         };
         self.seqs.insert(id, Sequence::new(id, request, table));
@@ -148,11 +142,7 @@ impl<R: Runner> Engine<R> {
     /// What is running, waiting and held.
     pub fn usage(&self) -> EngineUse {
         let running = self.seqs.values().filter(|s| s.running).count();
-        EngineUse {
-            running,
-            waiting: self.seqs.len() - running,
-            pages: self.pool.usage(),
-        }
+        EngineUse { running, waiting: self.seqs.len() - running, pages: self.pool.usage() }
     }
 
     /// What the runner can hold.
@@ -189,12 +179,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn check(&self, request: &Request) -> Result<(), AddError> {
-        let Limits {
-            vocab,
-            context,
-            pages,
-            ..
-        } = self.limits;
+        let Limits { vocab, context, pages, .. } = self.limits;
         let prompt = request.prompt.len();
         if prompt == 0 {
             return Err(AddError::EmptyPrompt);
@@ -207,11 +192,7 @@ impl<R: Runner> Engine<R> {
             return Err(AddError::PromptNeedsPages { needed, pages });
         }
         if let Some(position) = request.prompt.iter().position(|t| *t as usize >= vocab) {
-            return Err(AddError::Token {
-                token: request.prompt[position],
-                position,
-                vocab,
-            });
+            return Err(AddError::Token { token: request.prompt[position], position, vocab });
         }
         request.sampling.check(vocab)?;
         if request.text.is_none() && !request.stop.strings.is_empty() {
@@ -221,16 +202,8 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Feeds the planned rows and lets every sequence that got logits choose its tokens. Returns which ended.
-    fn run(
-        &mut self,
-        plan: &[Work],
-        events: &mut Vec<Event>,
-    ) -> Result<Vec<(SeqId, Finish)>, RunError> {
-        let Buffers {
-            tokens,
-            positions,
-            logit_rows,
-        } = &mut self.batch;
+    fn run(&mut self, plan: &[Work], events: &mut Vec<Event>) -> Result<Vec<(SeqId, Finish)>, RunError> {
+        let Buffers { tokens, positions, logit_rows } = &mut self.batch;
         tokens.clear();
         positions.clear();
         logit_rows.clear();
@@ -245,25 +218,13 @@ impl<R: Runner> Engine<R> {
             if work.samples {
                 logit_rows.extend(end - 1 - work.draft.len() as u32..end);
             }
-            seqs.push(SeqRows {
-                rows: start..end,
-                past: past as u32,
-                pages: seq.table.pages(),
-            });
+            seqs.push(SeqRows { rows: start..end, past: past as u32, pages: seq.table.pages() });
         }
-        let logits = self.runner.step(&StepBatch {
-            tokens,
-            positions,
-            seqs: &seqs,
-            logit_rows,
-        })?;
+        let logits = self.runner.step(&StepBatch { tokens, positions, seqs: &seqs, logit_rows })?;
 
         let expected = logit_rows.len() * self.limits.vocab;
         if logits.len() != expected {
-            return Err(RunError::Logits {
-                found: logits.len(),
-                expected,
-            });
+            return Err(RunError::Logits { found: logits.len(), expected });
         }
 
         let mut logits = logits.chunks_exact(self.limits.vocab);
@@ -274,22 +235,12 @@ impl<R: Runner> Engine<R> {
             };
             seq.served = self.steps;
             self.pool.advance(&mut seq.table, work.rows, &seq.tokens);
-            let rows = logits.by_ref().take(if work.samples {
-                work.draft.len() + 1
-            } else {
-                0
-            });
+            let rows = logits.by_ref().take(if work.samples { work.draft.len() + 1 } else { 0 });
             // Collecting the rows first keeps the iterator aligned when a draft is cut short.
             let rows: Vec<&[f32]> = rows.collect();
-            if let Some(reason) = choose(
-                seq,
-                &rows,
-                &work.draft,
-                &mut self.sampler,
-                &mut self.pool,
-                self.limits.context,
-                events,
-            ) {
+            if let Some(reason) =
+                choose(seq, &rows, &work.draft, &mut self.sampler, &mut self.pool, self.limits.context, events)
+            {
                 finished.push((work.id, reason));
             }
         }
@@ -307,9 +258,7 @@ impl<R: Runner> Engine<R> {
     fn put_away(&mut self, mut seq: Sequence) {
         self.pool.trim(&mut seq.table);
         match seq.session {
-            Some(session) => self
-                .sessions
-                .end(session, seq.tokens, seq.table, &mut self.pool),
+            Some(session) => self.sessions.end(session, seq.tokens, seq.table, &mut self.pool),
             None => self.pool.release(seq.table),
         }
     }
@@ -351,15 +300,8 @@ fn choose(
     finish
 }
 
-fn sample(
-    seq: &Sequence,
-    logits: &[f32],
-    sampler: &mut Sampler,
-) -> Result<(u32, Option<Logprobs>), SampleError> {
+fn sample(seq: &Sequence, logits: &[f32], sampler: &mut Sampler) -> Result<(u32, Option<Logprobs>), SampleError> {
     let id = sampler.sample(&seq.sampling, logits, &seq.context())?;
-    let logprobs = seq
-        .logprobs
-        .map(|top| sampler.logprobs(logits, id, top, seq.tokens.len()))
-        .transpose()?;
+    let logprobs = seq.logprobs.map(|top| sampler.logprobs(logits, id, top, seq.tokens.len())).transpose()?;
     Ok((id, logprobs))
 }

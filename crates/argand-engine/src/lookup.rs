@@ -36,12 +36,7 @@ pub struct Lookup {
 impl Lookup {
     /// Starts with short drafts.
     pub fn new(options: LookupOptions) -> Self {
-        Self {
-            max: options.max_draft,
-            draft: options.max_draft.min(2),
-            misses: 0,
-            pause: 0,
-        }
+        Self { max: options.max_draft, draft: options.max_draft.min(2), misses: 0, pause: 0 }
     }
 
     /// Guesses up to `room` tokens that follow `history`; empty when nothing matches or recent guesses were wrong.
@@ -50,10 +45,7 @@ impl Lookup {
             self.pause -= 1;
             return &[];
         }
-        let start = NGRAMS
-            .iter()
-            .find_map(|&n| last_match(history, n))
-            .unwrap_or(history.len());
+        let start = NGRAMS.iter().find_map(|&n| last_match(history, n)).unwrap_or(history.len());
         let end = history.len().min(start + self.draft.min(room));
         &history[start..end]
     }
@@ -62,12 +54,7 @@ impl Lookup {
     pub fn learn(&mut self, proposed: usize, accepted: usize) {
         if accepted > 0 {
             self.misses = 0;
-            self.draft = if accepted == proposed {
-                self.draft * 2
-            } else {
-                accepted + 1
-            }
-            .min(self.max);
+            self.draft = if accepted == proposed { self.draft * 2 } else { accepted + 1 }.min(self.max);
         } else {
             self.misses = (self.misses + 1).min(LONGEST_PAUSE.ilog2());
             self.pause = 1 << self.misses;
@@ -80,10 +67,7 @@ impl Lookup {
 fn last_match(history: &[u32], n: usize) -> Option<usize> {
     let (head, tail) = history.split_at_checked(history.len().checked_sub(n)?)?;
     let searchable = &history[..head.len() + n - 1];
-    searchable
-        .windows(n)
-        .rposition(|w| w == tail)
-        .map(|at| at + n)
+    searchable.windows(n).rposition(|w| w == tail).map(|at| at + n)
 }
 
 #[cfg(test)]
@@ -92,14 +76,8 @@ mod tests {
 
     #[test]
     fn prefers_the_longest_and_latest_match() {
-        let mut lookup = Lookup {
-            draft: 8,
-            ..Lookup::new(LookupOptions::default())
-        };
-        assert_eq!(
-            lookup.propose(&[1, 2, 3, 7, 9, 2, 3, 8, 1, 2, 3], 2),
-            [7, 9]
-        );
+        let mut lookup = Lookup { draft: 8, ..Lookup::new(LookupOptions::default()) };
+        assert_eq!(lookup.propose(&[1, 2, 3, 7, 9, 2, 3, 8, 1, 2, 3], 2), [7, 9]);
         assert_eq!(lookup.propose(&[2, 3, 7, 2, 3, 8, 6, 2, 3], 2), [8, 6]);
         assert_eq!(lookup.propose(&[5, 5, 5, 5], 9), [5]);
         for short in [&[][..], &[1], &[1, 2], &[1, 2, 3, 4]] {

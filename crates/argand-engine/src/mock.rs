@@ -21,14 +21,7 @@ impl MockRunner {
     /// A runner with empty pages.
     pub fn new(limits: Limits) -> Self {
         let slots = vec![EMPTY; limits.pages * limits.page_tokens];
-        Self {
-            limits,
-            slots,
-            logits: Vec::new(),
-            period: None,
-            rows: Vec::new(),
-            fail_next: false,
-        }
+        Self { limits, slots, logits: Vec::new(), period: None, rows: Vec::new(), fail_next: false }
     }
 
     /// Makes the token of `period` positions ago likely, so that sequences repeat themselves most of the time.
@@ -48,8 +41,7 @@ impl MockRunner {
     }
 
     fn slot(&self, pages: &[u32], token: usize) -> usize {
-        pages[token / self.limits.page_tokens] as usize * self.limits.page_tokens
-            + token % self.limits.page_tokens
+        pages[token / self.limits.page_tokens] as usize * self.limits.page_tokens + token % self.limits.page_tokens
     }
 }
 
@@ -74,9 +66,7 @@ impl Runner for MockRunner {
         for seq in batch.seqs {
             for (at, row) in (seq.past as usize..).zip(seq.rows.clone()) {
                 if batch.positions[row as usize] as usize != at {
-                    return Err(RunError::Batch {
-                        what: format!("row {row} should be at position {at}"),
-                    });
+                    return Err(RunError::Batch { what: format!("row {row} should be at position {at}") });
                 }
                 let slot = self.slot(seq.pages, at);
                 self.slots[slot] = batch.tokens[row as usize];
@@ -91,16 +81,12 @@ impl Runner for MockRunner {
                 for at in 0..=last {
                     let token = self.slots[self.slot(seq.pages, at)];
                     if token == EMPTY {
-                        return Err(RunError::Batch {
-                            what: format!("position {at} was never written"),
-                        });
+                        return Err(RunError::Batch { what: format!("position {at} was never written") });
                     }
                     hash = mix(hash ^ u64::from(token) ^ ((at as u64) << 32));
                 }
                 let start = self.logits.len();
-                let noise = |id: usize| {
-                    (mix(hash.wrapping_add(id as u64)) >> 40) as f32 / (1u64 << 21) as f32 - 4.0
-                };
+                let noise = |id: usize| (mix(hash.wrapping_add(id as u64)) >> 40) as f32 / (1u64 << 21) as f32 - 4.0;
                 self.logits.extend((0..self.limits.vocab).map(noise));
                 if let Some(at) = self.period.and_then(|p| (last + 1).checked_sub(p)) {
                     let token = self.slots[self.slot(seq.pages, at)];

@@ -49,12 +49,7 @@ pub struct PageTable {
 impl PageTable {
     /// An empty table. Prefixes are shared only among tables of the same `namespace`.
     pub fn new(namespace: u64) -> Self {
-        Self {
-            pages: Vec::new(),
-            len: 0,
-            namespace,
-            chain: Vec::new(),
-        }
+        Self { pages: Vec::new(), len: 0, namespace, chain: Vec::new() }
     }
 
     /// Tokens whose state is in the pages.
@@ -78,9 +73,7 @@ impl PageTable {
     }
 
     fn parent(&self) -> Parent {
-        self.chain
-            .last()
-            .map_or(Parent::Root(self.namespace), |node| Parent::Page(*node))
+        self.chain.last().map_or(Parent::Root(self.namespace), |node| Parent::Page(*node))
     }
 }
 
@@ -152,11 +145,7 @@ impl PagePool {
     /// How the pages are used now.
     pub fn usage(&self) -> PageUse {
         let (cached, free) = (self.idle.len(), self.free.len());
-        PageUse {
-            held: self.pages.len() - cached - free,
-            cached,
-            free,
-        }
+        PageUse { held: self.pages.len() - cached - free, cached, free }
     }
 
     /// Extends `table` by cached full pages that hold the next of `tokens`, and returns how many tokens were gained.
@@ -168,15 +157,8 @@ impl PagePool {
             return 0;
         }
         self.trim(table);
-        for page in tokens
-            .get(before..)
-            .unwrap_or_default()
-            .chunks_exact(self.page_tokens)
-        {
-            let key = Key {
-                parent: table.parent(),
-                tokens: page.into(),
-            };
+        for page in tokens.get(before..).unwrap_or_default().chunks_exact(self.page_tokens) {
+            let key = Key { parent: table.parent(), tokens: page.into() };
             let Some(found) = self.published.get(&key).copied() else {
                 break;
             };
@@ -192,29 +174,16 @@ impl PagePool {
     ///
     /// # Errors
     /// [`OutOfPages`]; the table is then unchanged.
-    pub fn reserve(
-        &mut self,
-        table: &mut PageTable,
-        rows: usize,
-    ) -> Result<Option<PageCopy>, OutOfPages> {
+    pub fn reserve(&mut self, table: &mut PageTable, rows: usize) -> Result<Option<PageCopy>, OutOfPages> {
         if rows == 0 {
             return Ok(None);
         }
         let at = table.len / self.page_tokens;
-        let shared = table
-            .pages
-            .get(at)
-            .copied()
-            .filter(|p| self.pages[*p as usize].holders > 1);
-        let more = (table.len + rows)
-            .div_ceil(self.page_tokens)
-            .saturating_sub(table.pages.len());
+        let shared = table.pages.get(at).copied().filter(|p| self.pages[*p as usize].holders > 1);
+        let more = (table.len + rows).div_ceil(self.page_tokens).saturating_sub(table.pages.len());
         let needed = more + usize::from(shared.is_some());
         if needed > self.available() {
-            return Err(OutOfPages {
-                needed,
-                available: self.available(),
-            });
+            return Err(OutOfPages { needed, available: self.available() });
         }
         let copy = shared.map(|from| {
             let to = self.take();
@@ -240,17 +209,11 @@ impl PagePool {
     /// When the rows were not reserved, or `tokens` is shorter than the new length.
     pub fn advance(&mut self, table: &mut PageTable, rows: usize, tokens: &[u32]) {
         table.len += rows;
-        assert!(
-            table.len <= table.pages.len() * self.page_tokens,
-            "{rows} rows were not reserved"
-        );
+        assert!(table.len <= table.pages.len() * self.page_tokens, "{rows} rows were not reserved");
         while (table.chain.len() + 1) * self.page_tokens <= table.len {
             let index = table.chain.len();
             let content = &tokens[index * self.page_tokens..(index + 1) * self.page_tokens];
-            let key = Key {
-                parent: table.parent(),
-                tokens: content.into(),
-            };
+            let key = Key { parent: table.parent(), tokens: content.into() };
             let own = table.pages[index];
             let node = match self.published.get(&key).copied() {
                 Some(found) => {
@@ -288,12 +251,7 @@ impl PagePool {
         for page in &pages {
             self.hold(*page);
         }
-        PageTable {
-            pages,
-            len: table.len,
-            namespace: table.namespace,
-            chain: table.chain.clone(),
-        }
+        PageTable { pages, len: table.len, namespace: table.namespace, chain: table.chain.clone() }
     }
 
     /// Gives back all pages of a table; full ones stay findable while space allows.
@@ -339,13 +297,7 @@ impl PagePool {
     fn publish(&mut self, page: u32, key: Key) -> u64 {
         self.nodes += 1;
         self.pages[page as usize].key = Some(key.clone());
-        self.published.insert(
-            key,
-            Published {
-                page,
-                node: self.nodes,
-            },
-        );
+        self.published.insert(key, Published { page, node: self.nodes });
         self.nodes
     }
 

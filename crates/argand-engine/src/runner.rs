@@ -60,17 +60,10 @@ impl StepBatch<'_> {
         let fail = |what: String| Err(RunError::Batch { what });
         let n = self.tokens.len();
         if n > limits.max_rows || self.positions.len() != n {
-            return fail(format!(
-                "{n} tokens, {} positions, at most {} rows",
-                self.positions.len(),
-                limits.max_rows
-            ));
+            return fail(format!("{n} tokens, {} positions, at most {} rows", self.positions.len(), limits.max_rows));
         }
         if let Some(token) = self.tokens.iter().find(|t| **t as usize >= limits.vocab) {
-            return fail(format!(
-                "token {token} is outside the vocabulary of {}",
-                limits.vocab
-            ));
+            return fail(format!("token {token} is outside the vocabulary of {}", limits.vocab));
         }
         let mut next = 0;
         for (i, seq) in self.seqs.iter().enumerate() {
@@ -91,17 +84,13 @@ impl StepBatch<'_> {
                 ));
             }
             if let Some(page) = seq.pages.iter().find(|p| **p as usize >= limits.pages) {
-                return fail(format!(
-                    "sequence {i} names page {page} of {}",
-                    limits.pages
-                ));
+                return fail(format!("sequence {i} names page {page} of {}", limits.pages));
             }
         }
         if next as usize != n {
             return fail(format!("the sequences cover {next} of {n} rows"));
         }
-        if !self.logit_rows.is_sorted() || self.logit_rows.last().is_some_and(|r| *r as usize >= n)
-        {
+        if !self.logit_rows.is_sorted() || self.logit_rows.last().is_some_and(|r| *r as usize >= n) {
             return fail(format!("logit rows are not ascending below {n}"));
         }
         Ok(())

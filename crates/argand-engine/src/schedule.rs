@@ -41,22 +41,12 @@ impl<R: Runner> Engine<R> {
             if prefill {
                 seq.adopt(&mut self.pool);
             }
-            let rows = self.seqs[&id]
-                .pending()
-                .min(self.options.prefill_chunk.max(1))
-                .min(budget);
-            if (prefill && self.is_being_computed(id, &plan))
-                || !self.make_room(id, rows, &mut plan, events)
-            {
+            let rows = self.seqs[&id].pending().min(self.options.prefill_chunk.max(1)).min(budget);
+            if (prefill && self.is_being_computed(id, &plan)) || !self.make_room(id, rows, &mut plan, events) {
                 continue;
             }
             let samples = rows == self.seqs[&id].pending();
-            plan.push(Work {
-                id,
-                rows,
-                draft: Vec::new(),
-                samples,
-            });
+            plan.push(Work { id, rows, draft: Vec::new(), samples });
             budget = self.limits.max_rows - plan.iter().map(|w| w.rows).sum::<usize>();
         }
         self.draft(&mut plan, budget);
@@ -65,12 +55,7 @@ impl<R: Runner> Engine<R> {
 
     /// Starts waiting sequences, oldest first, while their tokens surely fit beside those of the running ones.
     fn admit(&mut self, events: &mut Vec<Event>) {
-        let waiting: Vec<SeqId> = self
-            .seqs
-            .values()
-            .filter(|s| !s.running)
-            .map(|s| s.id)
-            .collect();
+        let waiting: Vec<SeqId> = self.seqs.values().filter(|s| !s.running).map(|s| s.id).collect();
         for id in waiting {
             let running = self.seqs.values().filter(|s| s.running).count();
             if running >= self.options.max_sequences.max(1) {
@@ -92,14 +77,7 @@ impl<R: Runner> Engine<R> {
                     Some(newest) => self.pause(newest),
                     None => {
                         let needed = self.limits.pages_for(self.seqs[&id].tokens.len());
-                        self.finish(
-                            id,
-                            Finish::OutOfPages {
-                                needed,
-                                pages: self.limits.pages,
-                            },
-                            events,
-                        );
+                        self.finish(id, Finish::OutOfPages { needed, pages: self.limits.pages }, events);
                         break;
                     }
                 }
@@ -120,11 +98,7 @@ impl<R: Runner> Engine<R> {
 
     /// Whether all tokens of a sequence fit, beside what running ones will need and a page of growth for each.
     fn fits(&self, id: SeqId, running: usize) -> bool {
-        let missing = |s: &Sequence| {
-            self.limits
-                .pages_for(s.tokens.len())
-                .saturating_sub(s.table.pages().len())
-        };
+        let missing = |s: &Sequence| self.limits.pages_for(s.tokens.len()).saturating_sub(s.table.pages().len());
         let promised: usize = self.seqs.values().filter(|s| s.running).map(missing).sum();
         missing(&self.seqs[&id]) + promised + running <= self.pool.available()
     }
@@ -135,25 +109,16 @@ impl<R: Runner> Engine<R> {
         let past = seq.table.len();
         let next = past + self.limits.page_tokens;
         seq.reusable().get(..next).is_some_and(|tokens| {
-            plan.iter()
-                .filter(|w| w.rows >= self.limits.page_tokens)
-                .map(|w| &self.seqs[&w.id])
-                .any(|other| {
-                    other.table.len() == past
-                        && other.table.namespace() == seq.table.namespace()
-                        && other.tokens.get(..next) == Some(tokens)
-                })
+            plan.iter().filter(|w| w.rows >= self.limits.page_tokens).map(|w| &self.seqs[&w.id]).any(|other| {
+                other.table.len() == past
+                    && other.table.namespace() == seq.table.namespace()
+                    && other.tokens.get(..next) == Some(tokens)
+            })
         })
     }
 
     /// Reserves pages for `rows` more tokens, taking them from others if it must. False when the sequence cannot go on now.
-    fn make_room(
-        &mut self,
-        id: SeqId,
-        rows: usize,
-        plan: &mut Vec<Work>,
-        events: &mut Vec<Event>,
-    ) -> bool {
+    fn make_room(&mut self, id: SeqId, rows: usize, plan: &mut Vec<Work>, events: &mut Vec<Event>) -> bool {
         loop {
             let Some(seq) = self.seqs.get_mut(&id) else {
                 return false;
@@ -177,14 +142,7 @@ impl<R: Runner> Engine<R> {
                     }
                     None => {
                         let needed = self.limits.pages_for(self.seqs[&id].table.len() + rows);
-                        self.finish(
-                            id,
-                            Finish::OutOfPages {
-                                needed,
-                                pages: self.limits.pages,
-                            },
-                            events,
-                        );
+                        self.finish(id, Finish::OutOfPages { needed, pages: self.limits.pages }, events);
                         return false;
                     }
                 },
@@ -194,11 +152,7 @@ impl<R: Runner> Engine<R> {
 
     /// The newest sequence other than `id` that holds pages.
     fn newest_holder(&self, id: SeqId) -> Option<SeqId> {
-        self.seqs
-            .values()
-            .rev()
-            .find(|s| s.id != id && !s.table.pages().is_empty())
-            .map(|s| s.id)
+        self.seqs.values().rev().find(|s| s.id != id && !s.table.pages().is_empty()).map(|s| s.id)
     }
 
     /// Takes all pages from a sequence; it waits and is computed again from its tokens.

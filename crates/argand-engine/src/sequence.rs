@@ -29,11 +29,7 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     pub fn new(id: SeqId, request: Request, table: PageTable) -> Self {
-        let usage = Usage {
-            prompt_tokens: request.prompt.len(),
-            cached_tokens: table.len(),
-            ..Usage::default()
-        };
+        let usage = Usage { prompt_tokens: request.prompt.len(), cached_tokens: table.len(), ..Usage::default() };
         Self {
             id,
             tokens: request.prompt,
@@ -75,19 +71,12 @@ impl Sequence {
 
     /// Most drafted tokens that could be of use.
     pub fn draft_room(&self, context: usize) -> usize {
-        let by_rule = self.rules.max_tokens.map_or(usize::MAX, |m| {
-            m.saturating_sub(self.usage.completion_tokens + 1)
-        });
+        let by_rule = self.rules.max_tokens.map_or(usize::MAX, |m| m.saturating_sub(self.usage.completion_tokens + 1));
         by_rule.min(context - self.tokens.len())
     }
 
     pub fn context(&self) -> SampleContext<'_> {
-        SampleContext {
-            history: &self.tokens,
-            prompt: self.usage.prompt_tokens,
-            seed: self.seed,
-            stream: self.stream,
-        }
+        SampleContext { history: &self.tokens, prompt: self.usage.prompt_tokens, seed: self.seed, stream: self.stream }
     }
 
     /// Takes a chosen token. Returns why the sequence ends with it, if it does.
@@ -103,24 +92,11 @@ impl Sequence {
         if self.rules.tokens.contains(&id) {
             return Some(Finish::StopToken(id));
         }
-        let piece = self
-            .text
-            .as_mut()
-            .map(|t| self.stops.push(&t.push(id)))
-            .unwrap_or_default();
-        events.push(Event::Token {
-            seq: self.id,
-            id,
-            text: piece.text,
-            logprobs,
-        });
+        let piece = self.text.as_mut().map(|t| self.stops.push(&t.push(id))).unwrap_or_default();
+        events.push(Event::Token { seq: self.id, id, text: piece.text, logprobs });
         if let Some(hit) = piece.hit {
             Some(Finish::StopString(self.rules.strings[hit].clone()))
-        } else if self
-            .rules
-            .max_tokens
-            .is_some_and(|m| self.usage.completion_tokens >= m)
-        {
+        } else if self.rules.max_tokens.is_some_and(|m| self.usage.completion_tokens >= m) {
             Some(Finish::MaxTokens)
         } else {
             (self.tokens.len() >= context).then_some(Finish::Context(context))
@@ -131,22 +107,13 @@ impl Sequence {
     pub fn finished(&mut self, mut reason: Finish) -> Event {
         let mut text = String::new();
         if !matches!(reason, Finish::StopString(_)) {
-            let piece = self
-                .text
-                .as_mut()
-                .map(|t| self.stops.push(&t.finish()))
-                .unwrap_or_default();
+            let piece = self.text.as_mut().map(|t| self.stops.push(&t.finish())).unwrap_or_default();
             text = piece.text;
             match piece.hit {
                 Some(hit) => reason = Finish::StopString(self.rules.strings[hit].clone()),
                 None => text.push_str(&self.stops.finish()),
             }
         }
-        Event::Finished {
-            seq: self.id,
-            reason,
-            text,
-            usage: self.usage,
-        }
+        Event::Finished { seq: self.id, reason, text, usage: self.usage }
     }
 }

@@ -12,11 +12,7 @@ use crate::request::{AddError, SessionId};
 enum State {
     Empty,
     Busy,
-    Kept {
-        tokens: Vec<u32>,
-        table: PageTable,
-        since: u64,
-    },
+    Kept { tokens: Vec<u32>, table: PageTable, since: u64 },
 }
 
 /// All sessions of an engine.
@@ -44,15 +40,9 @@ impl Sessions {
     pub fn fork(&mut self, id: SessionId, pool: &mut PagePool) -> Result<SessionId, AddError> {
         self.check(id)?;
         let copy = match self.states.get(&id) {
-            Some(State::Kept {
-                tokens,
-                table,
-                since,
-            }) => State::Kept {
-                tokens: tokens.clone(),
-                table: pool.fork(table),
-                since: *since,
-            },
+            Some(State::Kept { tokens, table, since }) => {
+                State::Kept { tokens: tokens.clone(), table: pool.fork(table), since: *since }
+            }
             _ => State::Empty,
         };
         let forked = self.open();
@@ -70,25 +60,11 @@ impl Sessions {
     }
 
     /// Begins a turn: the kept state, rolled back to what it shares with `tokens`.
-    pub fn begin(
-        &mut self,
-        id: SessionId,
-        tokens: &[u32],
-        namespace: u64,
-        pool: &mut PagePool,
-    ) -> PageTable {
+    pub fn begin(&mut self, id: SessionId, tokens: &[u32], namespace: u64, pool: &mut PagePool) -> PageTable {
         match self.states.insert(id, State::Busy) {
-            Some(State::Kept {
-                tokens: old,
-                mut table,
-                ..
-            }) if table.namespace() == namespace => {
+            Some(State::Kept { tokens: old, mut table, .. }) if table.namespace() == namespace => {
                 let written = &old[..table.len()];
-                let shared = written
-                    .iter()
-                    .zip(tokens)
-                    .take_while(|(a, b)| a == b)
-                    .count();
+                let shared = written.iter().zip(tokens).take_while(|(a, b)| a == b).count();
                 pool.truncate(&mut table, shared);
                 table
             }
@@ -104,13 +80,7 @@ impl Sessions {
     pub fn end(&mut self, id: SessionId, tokens: Vec<u32>, table: PageTable, pool: &mut PagePool) {
         self.clock += 1;
         match self.states.get_mut(&id) {
-            Some(state) => {
-                *state = State::Kept {
-                    tokens,
-                    table,
-                    since: self.clock,
-                }
-            }
+            Some(state) => *state = State::Kept { tokens, table, since: self.clock },
             None => pool.release(table),
         }
     }

@@ -61,10 +61,7 @@ impl std::fmt::Display for Finish {
             Self::MaxTokens => write!(f, "the requested number of tokens was generated"),
             Self::Context(n) => write!(f, "the context of {n} tokens is full"),
             Self::OutOfPages { needed, pages } => {
-                write!(
-                    f,
-                    "the sequence needs {needed} pages of memory and the pool has {pages}"
-                )
+                write!(f, "the sequence needs {needed} pages of memory and the pool has {pages}")
             }
             Self::Failed(error) => error.fmt(f),
         }
@@ -90,10 +87,7 @@ pub struct StopStream {
 impl StopStream {
     /// Watches for `strings`; empty ones are ignored.
     pub fn new(strings: Vec<String>) -> Self {
-        Self {
-            strings,
-            held: String::new(),
-        }
+        Self { strings, held: String::new() }
     }
 
     /// Adds text and returns what is certain.
@@ -101,27 +95,15 @@ impl StopStream {
     /// Of several matches the one that is complete first counts, and of those the one that starts first.
     pub fn push(&mut self, text: &str) -> StopPiece {
         self.held.push_str(text);
-        let matches = self
-            .strings
-            .iter()
-            .enumerate()
-            .filter(|(_, s)| !s.is_empty());
-        let first = matches
-            .filter_map(|(i, s)| self.held.find(s).map(|start| (start + s.len(), start, i)))
-            .min();
+        let matches = self.strings.iter().enumerate().filter(|(_, s)| !s.is_empty());
+        let first = matches.filter_map(|(i, s)| self.held.find(s).map(|start| (start + s.len(), start, i))).min();
         if let Some((_, start, index)) = first {
             self.held.truncate(start);
-            return StopPiece {
-                text: std::mem::take(&mut self.held),
-                hit: Some(index),
-            };
+            return StopPiece { text: std::mem::take(&mut self.held), hit: Some(index) };
         }
         let cut = self.first_possible_start();
         let rest = self.held.split_off(cut);
-        StopPiece {
-            text: std::mem::replace(&mut self.held, rest),
-            hit: None,
-        }
+        StopPiece { text: std::mem::replace(&mut self.held, rest), hit: None }
     }
 
     /// The text still held back, once no more will come.
@@ -131,16 +113,8 @@ impl StopStream {
 
     /// Where the longest suffix begins that a stop string could continue.
     fn first_possible_start(&self) -> usize {
-        let could = |at: &usize| {
-            self.strings
-                .iter()
-                .any(|s| s.starts_with(&self.held[*at..]))
-        };
-        self.held
-            .char_indices()
-            .map(|(at, _)| at)
-            .find(could)
-            .unwrap_or(self.held.len())
+        let could = |at: &usize| self.strings.iter().any(|s| s.starts_with(&self.held[*at..]));
+        self.held.char_indices().map(|(at, _)| at).find(could).unwrap_or(self.held.len())
     }
 }
 
@@ -149,10 +123,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn run<'a>(
-        strings: &[&str],
-        pieces: impl IntoIterator<Item = &'a str>,
-    ) -> (String, Option<usize>) {
+    fn run<'a>(strings: &[&str], pieces: impl IntoIterator<Item = &'a str>) -> (String, Option<usize>) {
         let mut stream = StopStream::new(strings.iter().map(|s| s.to_string()).collect());
         let mut shown = String::new();
         for piece in pieces {
@@ -167,22 +138,10 @@ mod tests {
 
     #[test]
     fn a_stop_string_split_over_pieces_is_cut_exactly() {
-        assert_eq!(
-            run(&["</end>"], ["a <", "/", "en", "d> b"]),
-            ("a ".into(), Some(0))
-        );
-        assert_eq!(
-            run(&["</end>"], ["a <", "/", "en", "t>"]),
-            ("a </ent>".into(), None)
-        );
-        assert_eq!(
-            run(&["abab"], ["a", "b", "a", "a", "b", "a", "b", "c"]),
-            ("aba".into(), Some(0))
-        );
-        assert_eq!(
-            run(&["é!"], ["caf", "é", "é", "! x"]),
-            ("café".into(), Some(0))
-        );
+        assert_eq!(run(&["</end>"], ["a <", "/", "en", "d> b"]), ("a ".into(), Some(0)));
+        assert_eq!(run(&["</end>"], ["a <", "/", "en", "t>"]), ("a </ent>".into(), None));
+        assert_eq!(run(&["abab"], ["a", "b", "a", "a", "b", "a", "b", "c"]), ("aba".into(), Some(0)));
+        assert_eq!(run(&["é!"], ["caf", "é", "é", "! x"]), ("café".into(), Some(0)));
     }
 
     #[test]

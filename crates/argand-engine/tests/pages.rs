@@ -14,25 +14,11 @@ struct Held {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Start {
-        namespace: u64,
-        tokens: Vec<u32>,
-    },
-    Grow {
-        which: usize,
-        tokens: Vec<u32>,
-        keep: usize,
-    },
-    Truncate {
-        which: usize,
-        len: usize,
-    },
-    Fork {
-        which: usize,
-    },
-    Release {
-        which: usize,
-    },
+    Start { namespace: u64, tokens: Vec<u32> },
+    Grow { which: usize, tokens: Vec<u32>, keep: usize },
+    Truncate { which: usize, len: usize },
+    Fork { which: usize },
+    Release { which: usize },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -40,11 +26,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let tokens = || prop::collection::vec(0u32..2, 1..11);
     let op = prop_oneof![
         (0u64..2, tokens()).prop_map(|(namespace, tokens)| Op::Start { namespace, tokens }),
-        (any::<usize>(), tokens(), 0usize..11).prop_map(|(which, tokens, keep)| Op::Grow {
-            which,
-            tokens,
-            keep
-        }),
+        (any::<usize>(), tokens(), 0usize..11).prop_map(|(which, tokens, keep)| Op::Grow { which, tokens, keep }),
         (any::<usize>(), 0usize..24).prop_map(|(which, len)| Op::Truncate { which, len }),
         any::<usize>().prop_map(|which| Op::Fork { which }),
         any::<usize>().prop_map(|which| Op::Release { which }),
@@ -59,11 +41,7 @@ impl Memory {
     fn check(&self, held: &Held) {
         assert_eq!(held.tokens.len(), held.table.len());
         for (i, token) in held.tokens.iter().enumerate() {
-            assert_eq!(
-                self.0[held.table.pages()[i / PAGE] as usize * PAGE + i % PAGE],
-                *token,
-                "token {i}"
-            );
+            assert_eq!(self.0[held.table.pages()[i / PAGE] as usize * PAGE + i % PAGE], *token, "token {i}");
         }
     }
 
@@ -73,17 +51,12 @@ impl Memory {
         match pool.reserve(&mut held.table, rows.len()) {
             Err(error) => {
                 assert!(error.needed > error.available);
-                assert_eq!(
-                    (pool.available(), held.table.pages().to_vec()),
-                    before,
-                    "a refusal changes nothing"
-                );
+                assert_eq!((pool.available(), held.table.pages().to_vec()), before, "a refusal changes nothing");
             }
             Ok(copy) => {
                 if let Some(copy) = copy {
                     let from = copy.from as usize * PAGE;
-                    self.0
-                        .copy_within(from..from + PAGE, copy.to as usize * PAGE);
+                    self.0.copy_within(from..from + PAGE, copy.to as usize * PAGE);
                 }
                 for (i, token) in (held.table.len()..).zip(rows) {
                     self.0[held.table.pages()[i / PAGE] as usize * PAGE + i % PAGE] = *token;
@@ -172,11 +145,7 @@ fn a_prefix_is_found_again_but_not_across_namespaces() {
     let mut other = PageTable::new(2);
     assert_eq!(pool.adopt(&mut other, &tokens), 0);
     let mut shifted = PageTable::new(1);
-    assert_eq!(
-        pool.adopt(&mut shifted, &tokens[4..]),
-        0,
-        "the same page after another beginning is another page"
-    );
+    assert_eq!(pool.adopt(&mut shifted, &tokens[4..]), 0, "the same page after another beginning is another page");
 }
 
 #[test]
@@ -192,11 +161,7 @@ fn the_longest_unused_goes_first_and_ends_before_beginnings() {
     let mut third = PageTable::new(0);
     assert_eq!(pool.reserve(&mut third, 4), Ok(None));
     let mut first = PageTable::new(0);
-    assert_eq!(
-        pool.adopt(&mut first, &(0..8).collect::<Vec<_>>()),
-        4,
-        "its end was reclaimed, its beginning is there"
-    );
+    assert_eq!(pool.adopt(&mut first, &(0..8).collect::<Vec<_>>()), 4, "its end was reclaimed, its beginning is there");
     let mut second = PageTable::new(0);
     assert_eq!(pool.adopt(&mut second, &(100..108).collect::<Vec<_>>()), 8);
 }

@@ -25,12 +25,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn context(case: &Case, stream: u64) -> SampleContext<'_> {
-    SampleContext {
-        history: &case.history,
-        prompt: case.prompt,
-        seed: 5,
-        stream,
-    }
+    SampleContext { history: &case.history, prompt: case.prompt, seed: 5, stream }
 }
 
 #[test]
@@ -38,9 +33,7 @@ fn every_stage_has_the_reference_distribution() {
     let mut sampler = Sampler::new();
     for case in cases() {
         case.sampling.check(case.logits.len()).expect("valid");
-        let stages = sampler
-            .trace(&case.sampling, &case.logits, &context(&case, 0))
-            .expect("finite");
+        let stages = sampler.trace(&case.sampling, &case.logits, &context(&case, 0)).expect("finite");
         assert_eq!(stages.len(), case.stages.len(), "{}", case.name);
         // A logit of magnitude m carries f32 rounding of m * eps per operation into the exponent; four operations touch it.
         let largest = case.logits.iter().fold(1.0f32, |m, l| m.max(l.abs()));
@@ -51,10 +44,7 @@ fn every_stage_has_the_reference_distribution() {
             let ids = |p: &[(u32, f64)]| p.iter().map(|(id, _)| *id).collect::<Vec<_>>();
             assert_eq!(ids(found), ids(&golden.p), "{at}");
             for ((id, a), (_, b)) in found.iter().zip(&golden.p) {
-                assert!(
-                    (a - b).abs() <= tolerance * b + 1e-12,
-                    "{at}: token {id} has {a}, reference {b}"
-                );
+                assert!((a - b).abs() <= tolerance * b + 1e-12, "{at}: token {id} has {a}, reference {b}");
             }
         }
     }
@@ -68,9 +58,7 @@ fn draws_follow_the_last_distribution() {
         let draws = 4000;
         let mut counts = vec![0.0; case.logits.len()];
         for stream in 0..draws {
-            let id = sampler
-                .sample(&case.sampling, &case.logits, &context(&case, stream))
-                .expect("a token");
+            let id = sampler.sample(&case.sampling, &case.logits, &context(&case, stream)).expect("a token");
             counts[id as usize] += 1.0;
         }
         // Pearson's statistic over cells of at least five expected draws; the rest is one cell.
@@ -87,42 +75,23 @@ fn draws_follow_the_last_distribution() {
         if rest.0 >= 5.0 {
             statistic += (rest.1 - rest.0) * (rest.1 - rest.0) / rest.0;
         }
-        assert_eq!(
-            counts.iter().sum::<f64>(),
-            0.0,
-            "{}: drew a removed token",
-            case.name
-        );
+        assert_eq!(counts.iter().sum::<f64>(), 0.0, "{}: drew a removed token", case.name);
         // Mean and standard deviation of chi-square are n and sqrt(2 n); five deviations above.
-        assert!(
-            statistic <= cells + 5.0 * (2.0f64 * cells).sqrt(),
-            "{}: {statistic} over {cells} cells",
-            case.name
-        );
+        assert!(statistic <= cells + 5.0 * (2.0f64 * cells).sqrt(), "{}: {statistic} over {cells} cells", case.name);
     }
 }
 
 #[test]
 fn large_vocabularies_are_selected_like_small_ones() {
     // Enough tokens that selection runs in many blocks; many equal logits, so that ties decide.
-    let logits: Vec<f32> = (0..50_000u32)
-        .map(|i| ((i.wrapping_mul(2_654_435_761) >> 20) % 977) as f32 / 100.0)
-        .collect();
+    let logits: Vec<f32> =
+        (0..50_000u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 20) % 977) as f32 / 100.0).collect();
     let mut ranked: Vec<u32> = (0..50_000).collect();
-    ranked.sort_by(|a, b| {
-        logits[*b as usize]
-            .total_cmp(&logits[*a as usize])
-            .then(a.cmp(b))
-    });
+    ranked.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
     let weight = |id: &u32| f64::from(logits[*id as usize]).exp();
     let total: f64 = ranked.iter().map(weight).sum();
     let mut sampler = Sampler::new();
-    let context = SampleContext {
-        history: &[],
-        prompt: 0,
-        seed: 0,
-        stream: 0,
-    };
+    let context = SampleContext { history: &[], prompt: 0, seed: 0, stream: 0 };
     let mut survivors = |sampling: &Sampling| {
         let trace = sampler.trace(sampling, &logits, &context).expect("finite");
         trace[0].1.iter().map(|(id, _)| *id).collect::<Vec<_>>()
@@ -130,14 +99,7 @@ fn large_vocabularies_are_selected_like_small_ones() {
     for k in [1, 2, 40, 63, 64, 1000, 49_999] {
         let mut expected = ranked[..k].to_vec();
         expected.sort_unstable();
-        assert_eq!(
-            survivors(&Sampling {
-                top_k: k,
-                ..Sampling::default()
-            }),
-            expected,
-            "top-k {k}"
-        );
+        assert_eq!(survivors(&Sampling { top_k: k, ..Sampling::default() }), expected, "top-k {k}");
     }
     for p in [0.001f32, 0.1, 0.5, 0.9, 0.999] {
         let mut sum = 0.0;
@@ -147,17 +109,9 @@ fn large_vocabularies_are_selected_like_small_ones() {
         });
         let mut expected = ranked[..=n.expect("reached")].to_vec();
         expected.sort_unstable();
-        let found = survivors(&Sampling {
-            top_p: p,
-            ..Sampling::default()
-        });
+        let found = survivors(&Sampling { top_p: p, ..Sampling::default() });
         // The reference sums f64 exponentials, the sampler f32 ones: the cut may move by one token.
-        assert!(
-            found.len().abs_diff(expected.len()) <= 1,
-            "top-p {p}: {} for {}",
-            found.len(),
-            expected.len()
-        );
+        assert!(found.len().abs_diff(expected.len()) <= 1, "top-p {p}: {} for {}", found.len(), expected.len());
     }
 }
 
@@ -165,45 +119,18 @@ fn large_vocabularies_are_selected_like_small_ones() {
 fn greedy_takes_the_lowest_of_equals_after_penalties() {
     let mut sampler = Sampler::new();
     let mut pick = |sampling: &Sampling, logits: &[f32], history: &[u32]| {
-        sampler.sample(
-            sampling,
-            logits,
-            &SampleContext {
-                history,
-                prompt: 0,
-                seed: 1,
-                stream: 0,
-            },
-        )
+        sampler.sample(sampling, logits, &SampleContext { history, prompt: 0, seed: 1, stream: 0 })
     };
     assert_eq!(pick(&Sampling::greedy(), &[1.0, 3.0, 3.0, 2.0], &[]), Ok(1));
-    let penalised = Sampling {
-        repetition_penalty: 2.0,
-        ..Sampling::greedy()
-    };
+    let penalised = Sampling { repetition_penalty: 2.0, ..Sampling::greedy() };
     assert_eq!(pick(&penalised, &[1.0, 3.0, 2.9, 2.0], &[1, 1]), Ok(2));
     assert_eq!(pick(&penalised, &[-1.0, -3.0, -1.5], &[0]), Ok(2));
-    let windowed = Sampling {
-        penalty_window: 1,
-        ..penalised
-    };
+    let windowed = Sampling { penalty_window: 1, ..penalised };
     assert_eq!(pick(&windowed, &[1.0, 3.0, 2.9, 2.0], &[1, 0]), Ok(1));
-    let only = Sampling {
-        logit_bias: [(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)].into(),
-        ..Sampling::default()
-    };
+    let only = Sampling { logit_bias: [(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)].into(), ..Sampling::default() };
     assert_eq!(pick(&only, &[9.0, 9.0, 0.0], &[]), Ok(2));
-    assert_eq!(
-        pick(&only, &[9.0, 9.0], &[7, 7]),
-        Err(SampleError::Nothing { position: 2 })
-    );
-    assert_eq!(
-        pick(&only, &[9.0, f32::NAN], &[7]),
-        Err(SampleError::NotFinite {
-            token: 1,
-            position: 1
-        })
-    );
+    assert_eq!(pick(&only, &[9.0, 9.0], &[7, 7]), Err(SampleError::Nothing { position: 2 }));
+    assert_eq!(pick(&only, &[9.0, f32::NAN], &[7]), Err(SampleError::NotFinite { token: 1, position: 1 }));
 }
 
 #[test]
@@ -212,9 +139,6 @@ fn logprobs_are_those_of_the_model() {
     let sum: f32 = logits.iter().map(|l| l.exp()).sum();
     let found = Sampler::new().logprobs(&logits, 0, 3, 0).expect("finite");
     assert!((found.chosen + sum.ln()).abs() < 4.0 * f32::EPSILON * sum.ln());
-    assert_eq!(
-        found.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-        [2, 1, 3]
-    );
+    assert_eq!(found.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1, 3]);
     assert!((found.top[0].1 - (2.0 - sum.ln())).abs() < 1e-6);
 }

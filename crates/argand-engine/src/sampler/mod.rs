@@ -86,14 +86,9 @@ impl Sampler {
             self.apply(stage, params, context);
         }
         let chosen = if params.temperature == 0.0 {
-            self.candidates.best().filter(|id| {
-                self.candidates
-                    .logit_mut(*id)
-                    .is_some_and(|l| *l > f32::NEG_INFINITY)
-            })
+            self.candidates.best().filter(|id| self.candidates.logit_mut(*id).is_some_and(|l| *l > f32::NEG_INFINITY))
         } else {
-            self.candidates
-                .draw(uniform(context.seed, context.stream, position as u64))
+            self.candidates.draw(uniform(context.seed, context.stream, position as u64))
         };
         chosen.ok_or(SampleError::Nothing { position })
     }
@@ -131,26 +126,17 @@ impl Sampler {
         self.load(logits, position)?;
         let sum = self.candidates.log_sum_exp();
         let relative = |logit: f32| (f64::from(logit) - sum) as f32;
-        let chosen = self
-            .candidates
-            .logit_mut(chosen)
-            .map_or(f32::NEG_INFINITY, |l| relative(*l));
+        let chosen = self.candidates.logit_mut(chosen).map_or(f32::NEG_INFINITY, |l| relative(*l));
         let top = match top {
             0 => Vec::new(),
-            n => self
-                .candidates
-                .ranked(n)
-                .map(|(id, logit)| (id, relative(logit)))
-                .collect(),
+            n => self.candidates.ranked(n).map(|(id, logit)| (id, relative(logit))).collect(),
         };
         Ok(Logprobs { chosen, top })
     }
 
     fn load(&mut self, logits: &[f32], position: usize) -> Result<(), SampleError> {
         self.counts.resize(logits.len(), 0);
-        self.candidates
-            .load(logits)
-            .map_err(|token| SampleError::NotFinite { token, position })
+        self.candidates.load(logits).map_err(|token| SampleError::NotFinite { token, position })
     }
 
     fn apply(&mut self, stage: Stage, params: &Sampling, context: &SampleContext<'_>) {
@@ -165,21 +151,13 @@ impl Sampler {
             Stage::Repetition => {
                 let penalty = params.repetition_penalty;
                 let repeat = |l: &mut f32, _: f32| {
-                    if *l > 0.0 {
-                        *l /= penalty
-                    } else {
-                        *l *= penalty
-                    }
+                    if *l > 0.0 { *l /= penalty } else { *l *= penalty }
                 };
                 self.penalize(windowed(context.history, params.penalty_window), repeat);
             }
             Stage::Frequency => {
                 let (each, once) = (params.frequency_penalty, params.presence_penalty);
-                let from = if params.penalize_prompt {
-                    0
-                } else {
-                    context.prompt
-                };
+                let from = if params.penalize_prompt { 0 } else { context.prompt };
                 let tokens = windowed(&context.history[from..], params.penalty_window);
                 self.penalize(tokens, |l, count| *l -= each * count + once);
             }
@@ -213,9 +191,5 @@ impl Sampler {
 
 /// The last `window` tokens, all for 0.
 fn windowed(tokens: &[u32], window: usize) -> &[u32] {
-    if window == 0 {
-        tokens
-    } else {
-        &tokens[tokens.len().saturating_sub(window)..]
-    }
+    if window == 0 { tokens } else { &tokens[tokens.len().saturating_sub(window)..] }
 }

@@ -129,18 +129,12 @@ pub enum SamplingError {
 impl Sampling {
     /// Always the likeliest token.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, ..Self::default() }
     }
 
     /// Order and defaults of Hugging Face transformers' `generate(do_sample=True)`.
     pub fn hf() -> Self {
-        Self {
-            top_k: 50,
-            ..Self::default()
-        }
+        Self { top_k: 50, ..Self::default() }
     }
 
     /// Order and defaults of llama.cpp.
@@ -171,50 +165,21 @@ impl Sampling {
                 finite(self.temperature) && self.temperature >= 0.0,
                 "a number from 0 up",
             ),
-            (
-                "top_p",
-                self.top_p,
-                share(self.top_p),
-                "a number above 0 and at most 1",
-            ),
-            (
-                "min_p",
-                self.min_p,
-                (0.0..=1.0).contains(&self.min_p),
-                "a number from 0 to 1",
-            ),
-            (
-                "typical_p",
-                self.typical_p,
-                share(self.typical_p),
-                "a number above 0 and at most 1",
-            ),
+            ("top_p", self.top_p, share(self.top_p), "a number above 0 and at most 1"),
+            ("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "a number from 0 to 1"),
+            ("typical_p", self.typical_p, share(self.typical_p), "a number above 0 and at most 1"),
             (
                 "repetition_penalty",
                 self.repetition_penalty,
                 finite(self.repetition_penalty) && self.repetition_penalty > 0.0,
                 "a number above 0",
             ),
-            (
-                "frequency_penalty",
-                self.frequency_penalty,
-                finite(self.frequency_penalty),
-                "a finite number",
-            ),
-            (
-                "presence_penalty",
-                self.presence_penalty,
-                finite(self.presence_penalty),
-                "a finite number",
-            ),
+            ("frequency_penalty", self.frequency_penalty, finite(self.frequency_penalty), "a finite number"),
+            ("presence_penalty", self.presence_penalty, finite(self.presence_penalty), "a finite number"),
         ];
         for (name, value, good, expected) in rules {
             if !good {
-                return Err(SamplingError::Range {
-                    name,
-                    value,
-                    expected,
-                });
+                return Err(SamplingError::Range { name, value, expected });
             }
         }
         for (i, stage) in self.order.iter().enumerate() {
@@ -228,11 +193,7 @@ impl Sampling {
             }
             if value.is_nan() || value == f32::INFINITY {
                 let expected = "a finite number, or negative infinity";
-                return Err(SamplingError::Range {
-                    name: "logit_bias",
-                    value,
-                    expected,
-                });
+                return Err(SamplingError::Range { name: "logit_bias", value, expected });
             }
         }
         Ok(())
@@ -255,12 +216,8 @@ impl Sampling {
     /// The stages that will run, in order. Greedy choice needs no truncation and no temperature.
     pub fn active(&self) -> impl Iterator<Item = Stage> + '_ {
         let greedy = self.temperature == 0.0;
-        let adjusts =
-            |s: Stage| matches!(s, Stage::LogitBias | Stage::Repetition | Stage::Frequency);
-        self.order
-            .iter()
-            .copied()
-            .filter(move |s| self.is_active(*s) && (!greedy || adjusts(*s)))
+        let adjusts = |s: Stage| matches!(s, Stage::LogitBias | Stage::Repetition | Stage::Frequency);
+        self.order.iter().copied().filter(move |s| self.is_active(*s) && (!greedy || adjusts(*s)))
     }
 
     /// The chain as one line, in the order it runs.
@@ -278,11 +235,7 @@ impl Sampling {
                     write!(line, "repetition({}, {window})", self.repetition_penalty)
                 }
                 Stage::Frequency => {
-                    let whose = if self.penalize_prompt {
-                        ""
-                    } else {
-                        " generated"
-                    };
+                    let whose = if self.penalize_prompt { "" } else { " generated" };
                     let (f, p) = (self.frequency_penalty, self.presence_penalty);
                     write!(line, "frequency({f}) and presence({p}, {window}{whose})")
                 }
@@ -294,11 +247,7 @@ impl Sampling {
             };
             debug_assert!(written.is_ok(), "writing to a String cannot fail");
         }
-        line.push_str(if self.temperature == 0.0 {
-            " -> greedy"
-        } else {
-            " -> draw (philox4x32-10)"
-        });
+        line.push_str(if self.temperature == 0.0 { " -> greedy" } else { " -> draw (philox4x32-10)" });
         line
     }
 }
@@ -313,64 +262,20 @@ mod tests {
             Sampling::llama_cpp().explain(),
             "logits -> top-k(40) -> top-p(0.95) -> min-p(0.05) -> temperature(0.8) -> draw (philox4x32-10)"
         );
-        let hf = Sampling {
-            temperature: 0.7,
-            top_p: 0.9,
-            ..Sampling::hf()
-        };
-        assert_eq!(
-            hf.explain(),
-            "logits -> temperature(0.7) -> top-k(50) -> top-p(0.9) -> draw (philox4x32-10)"
-        );
-        let greedy = Sampling {
-            temperature: 0.0,
-            repetition_penalty: 1.1,
-            ..Sampling::llama_cpp()
-        };
-        assert_eq!(
-            greedy.explain(),
-            "logits -> repetition(1.1, last 64 tokens) -> greedy"
-        );
+        let hf = Sampling { temperature: 0.7, top_p: 0.9, ..Sampling::hf() };
+        assert_eq!(hf.explain(), "logits -> temperature(0.7) -> top-k(50) -> top-p(0.9) -> draw (philox4x32-10)");
+        let greedy = Sampling { temperature: 0.0, repetition_penalty: 1.1, ..Sampling::llama_cpp() };
+        assert_eq!(greedy.explain(), "logits -> repetition(1.1, last 64 tokens) -> greedy");
     }
 
     #[test]
     fn wrong_parameters_are_named() {
         let bad = |s: Sampling| s.check(10).expect_err("out of range").to_string();
-        assert!(
-            bad(Sampling {
-                temperature: f32::NAN,
-                ..Sampling::hf()
-            })
-            .contains("temperature")
-        );
-        assert!(
-            bad(Sampling {
-                top_p: 0.0,
-                ..Sampling::hf()
-            })
-            .contains("top_p is 0")
-        );
-        assert!(
-            bad(Sampling {
-                repetition_penalty: -1.0,
-                ..Sampling::hf()
-            })
-            .contains("repetition_penalty")
-        );
-        assert!(
-            bad(Sampling {
-                order: vec![Stage::TopK, Stage::TopK],
-                ..Sampling::hf()
-            })
-            .contains("twice")
-        );
-        assert!(
-            bad(Sampling {
-                logit_bias: [(10, 1.0)].into(),
-                ..Sampling::hf()
-            })
-            .contains("token 10")
-        );
+        assert!(bad(Sampling { temperature: f32::NAN, ..Sampling::hf() }).contains("temperature"));
+        assert!(bad(Sampling { top_p: 0.0, ..Sampling::hf() }).contains("top_p is 0"));
+        assert!(bad(Sampling { repetition_penalty: -1.0, ..Sampling::hf() }).contains("repetition_penalty"));
+        assert!(bad(Sampling { order: vec![Stage::TopK, Stage::TopK], ..Sampling::hf() }).contains("twice"));
+        assert!(bad(Sampling { logit_bias: [(10, 1.0)].into(), ..Sampling::hf() }).contains("token 10"));
         assert!(Sampling::llama_cpp().check(10).is_ok());
     }
 }

@@ -23,12 +23,7 @@ pub fn philox4x32_10(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
 
 /// The uniform number in `[0, 1)` (53 bits) that belongs to `position` of `stream` under `seed`.
 pub fn uniform(seed: u64, stream: u64, position: u64) -> f64 {
-    let counter = [
-        position as u32,
-        (position >> 32) as u32,
-        stream as u32,
-        (stream >> 32) as u32,
-    ];
+    let counter = [position as u32, (position >> 32) as u32, stream as u32, (stream >> 32) as u32];
     let [a, b, ..] = philox4x32_10(counter, [seed as u32, (seed >> 32) as u32]);
     let bits = (u64::from(a) << 32 | u64::from(b)) >> 11;
     bits as f64 / (1u64 << 53) as f64
@@ -42,16 +37,8 @@ mod tests {
     #[test]
     fn known_answers() {
         let cases: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
-            (
-                [0; 4],
-                [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-            ),
-            (
-                [u32::MAX; 4],
-                [u32::MAX; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-            ),
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
             (
                 [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
                 [0xa409_3822, 0x299f_31d0],
@@ -67,17 +54,9 @@ mod tests {
     fn uniform_fills_the_unit_interval_and_separates_its_keys() {
         let mean = (0..4096).map(|p| uniform(1, 2, p)).sum::<f64>() / 4096.0;
         // Five standard errors of a mean of 4096 uniforms.
-        assert!(
-            (mean - 0.5).abs() < 5.0 / (12.0f64 * 4096.0).sqrt(),
-            "{mean}"
-        );
-        let draws = [
-            uniform(1, 2, 3),
-            uniform(2, 2, 3),
-            uniform(1, 3, 3),
-            uniform(1, 2, 4),
-            uniform(1, 2, 3 + (1 << 32)),
-        ];
+        assert!((mean - 0.5).abs() < 5.0 / (12.0f64 * 4096.0).sqrt(), "{mean}");
+        let draws =
+            [uniform(1, 2, 3), uniform(2, 2, 3), uniform(1, 3, 3), uniform(1, 2, 4), uniform(1, 2, 3 + (1 << 32))];
         for (i, a) in draws.iter().enumerate() {
             assert!((0.0..1.0).contains(a) && draws[..i].iter().all(|b| a != b));
         }

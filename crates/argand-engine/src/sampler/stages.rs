@@ -31,16 +31,8 @@ impl Candidates {
     pub fn load(&mut self, logits: &[f32]) -> Result<(), u32> {
         self.items.clear();
         self.whole = true;
-        self.items.extend(
-            (0..)
-                .zip(logits)
-                .map(|(id, &logit)| Candidate { id, logit }),
-        );
-        match self
-            .items
-            .iter()
-            .find(|c| c.logit.is_nan() || c.logit == f32::INFINITY)
-        {
+        self.items.extend((0..).zip(logits).map(|(id, &logit)| Candidate { id, logit }));
+        match self.items.iter().find(|c| c.logit.is_nan() || c.logit == f32::INFINITY) {
             Some(bad) => Err(bad.id),
             None => Ok(()),
         }
@@ -48,11 +40,8 @@ impl Candidates {
 
     /// The logit of a token, when in play.
     pub fn logit_mut(&mut self, id: u32) -> Option<&mut f32> {
-        let item = if self.whole {
-            self.items.get_mut(id as usize)
-        } else {
-            self.items.iter_mut().find(|c| c.id == id)
-        };
+        let item =
+            if self.whole { self.items.get_mut(id as usize) } else { self.items.iter_mut().find(|c| c.id == id) };
         item.map(|c| &mut c.logit)
     }
 
@@ -138,13 +127,8 @@ impl Candidates {
             .map(|c| weight(c.logit, max) / total * surprise(c))
             .sum();
         self.surprise.clear();
-        self.surprise.extend(
-            self.items
-                .iter()
-                .map(|c| ((surprise(c) - entropy).abs() as f32, *c)),
-        );
-        self.surprise
-            .sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(by_rank(&a.1, &b.1)));
+        self.surprise.extend(self.items.iter().map(|c| ((surprise(c) - entropy).abs() as f32, *c)));
+        self.surprise.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(by_rank(&a.1, &b.1)));
         let target = f64::from(p) * total;
         let mut sum = 0.0;
         let mut bound = f32::INFINITY;
@@ -156,12 +140,7 @@ impl Candidates {
             }
         }
         self.items.clear();
-        self.items.extend(
-            self.surprise
-                .iter()
-                .take_while(|(d, _)| *d <= bound)
-                .map(|(_, c)| *c),
-        );
+        self.items.extend(self.surprise.iter().take_while(|(d, _)| *d <= bound).map(|(_, c)| *c));
         self.whole = false;
     }
 
@@ -177,17 +156,11 @@ impl Candidates {
         }
         let max = self.max();
         self.weights.clear();
-        self.weights
-            .extend(self.items.iter().map(|c| weight(c.logit, max) as f32));
+        self.weights.extend(self.items.iter().map(|c| weight(c.logit, max) as f32));
         let total: f64 = self.weights.iter().map(|w| f64::from(*w)).sum();
         let mut left = u * total;
         let mut last = None;
-        for (item, w) in self
-            .items
-            .iter()
-            .zip(&self.weights)
-            .filter(|(_, w)| **w > 0.0)
-        {
+        for (item, w) in self.items.iter().zip(&self.weights).filter(|(_, w)| **w > 0.0) {
             last = Some(item.id);
             left -= f64::from(*w);
             if left < 0.0 {
@@ -200,11 +173,7 @@ impl Candidates {
     /// Ids and probabilities in play, by ascending id.
     pub fn distribution(&self) -> Vec<(u32, f64)> {
         let (max, total) = self.normalizer();
-        let mut out: Vec<_> = self
-            .items
-            .iter()
-            .map(|c| (c.id, weight(c.logit, max) / total))
-            .collect();
+        let mut out: Vec<_> = self.items.iter().map(|c| (c.id, weight(c.logit, max) / total)).collect();
         out.sort_unstable_by_key(|(id, _)| *id);
         out
     }
@@ -224,9 +193,7 @@ impl Candidates {
     }
 
     fn max(&self) -> f32 {
-        self.items
-            .iter()
-            .fold(f32::NEG_INFINITY, |m, c| m.max(c.logit))
+        self.items.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c.logit))
     }
 
     /// Largest logit, and the sum of all weights relative to it.
@@ -254,9 +221,5 @@ impl Candidates {
 /// Weight of a logit relative to the largest. Below 2^-46 a weight cannot move a sum of 2^18 of them by an f32's last bit.
 fn weight(logit: f32, max: f32) -> f64 {
     let distance = logit - max;
-    if distance > -32.0 {
-        f64::from(distance.exp())
-    } else {
-        0.0
-    }
+    if distance > -32.0 { f64::from(distance.exp()) } else { 0.0 }
 }
