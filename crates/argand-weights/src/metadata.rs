@@ -67,11 +67,20 @@ pub struct StrArray {
 }
 
 impl StrArray {
-    /// No strings, with room for `count` of them and `bytes` of text.
-    pub fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self {
-            text: String::with_capacity(bytes),
-            ends: Vec::with_capacity(count),
+    /// Takes strings that lie end to end in `text`, each up to its entry of `ends`. `Err` is the first string that is
+    /// not UTF-8.
+    ///
+    /// `ends` must not decrease and must end with the length of `text`.
+    pub(crate) fn from_utf8(text: Vec<u8>, ends: Vec<usize>) -> Result<Self, usize> {
+        debug_assert!(ends.is_sorted() && ends.last().copied().unwrap_or(0) == text.len());
+        let text = String::from_utf8(text).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            ends.partition_point(|&end| end <= valid)
+        })?;
+        // The whole can be UTF-8 where a character begins in one string and ends in the next.
+        match ends.iter().position(|&end| !text.is_char_boundary(end)) {
+            Some(broken) => Err(broken),
+            None => Ok(Self { text, ends }),
         }
     }
 
@@ -482,6 +491,23 @@ mod tests {
         );
         assert_eq!(meta.get_u64("c"), Some(9));
         assert_eq!(meta.remove("b"), None);
+    }
+
+    #[test]
+    fn strings_are_checked_one_by_one() {
+        let of = |parts: &[&[u8]]| {
+            let ends = parts.iter().scan(0, |end, part| {
+                *end += part.len();
+                Some(*end)
+            });
+            StrArray::from_utf8(parts.concat(), ends.collect())
+        };
+        assert_eq!(of(&[b"a", "ß".as_bytes(), b""]).unwrap().get(1), Some("ß"));
+        // A two-byte character cut in halves is UTF-8 as a whole, but neither half is.
+        assert_eq!(of(&[b"a", b"\xc3", b"\x9f"]), Err(1));
+        assert_eq!(of(&[b"", b"a", b"b\xff", b"c"]), Err(2));
+        assert_eq!(of(&[b"a", b"\xc3"]), Err(1));
+        assert_eq!(of(&[]), Ok(StrArray::default()));
     }
 
     #[test]

@@ -74,15 +74,17 @@ impl<'a> Cursor<'a> {
         self.array(field).map(u64::from_le_bytes)
     }
 
-    /// A string: its length in bytes as u64, then UTF-8.
-    pub(super) fn string(&mut self, field: impl Fn() -> String) -> Result<&'a str, Error> {
+    /// The bytes of a string: their number as u64, then they.
+    pub(super) fn string_bytes(&mut self, field: impl Fn() -> String) -> Result<&'a [u8], Error> {
         let len = self.u64(|| format!("{}: length", field()))?;
-        let bytes = self.take(len, &field)?;
+        self.take(len, field)
+    }
+
+    /// A string, checked to be UTF-8.
+    pub(super) fn string(&mut self, field: impl Fn() -> String) -> Result<&'a str, Error> {
+        let bytes = self.string_bytes(&field)?;
         std::str::from_utf8(bytes).map_err(|error| {
-            let found = format!(
-                "bytes that are not UTF-8 after {} bytes",
-                error.valid_up_to()
-            );
+            let found = format!("bytes that are not UTF-8 after {} bytes", error.valid_up_to());
             Error::malformed(self.file, field(), found, "UTF-8 text")
         })
     }

@@ -176,18 +176,22 @@ fn read_array(
     }
 }
 
+/// Reads strings end to end and checks their encoding at once, which is several times faster than one by one.
 fn read_strings(
     cursor: &mut Cursor<'_>,
     field: &dyn Fn() -> String,
     count: usize,
 ) -> Result<StrArray, Error> {
-    // Words of a vocabulary are about this long; no more is reserved than the file holds.
-    let room = count.saturating_mul(8).min(cursor.left());
-    let mut strings = StrArray::with_capacity(count, room);
+    let mut text = Vec::new();
+    let mut ends = Vec::with_capacity(count);
     for at in 0..count {
-        strings.push(cursor.string(|| format!("{}: element {at}", field()))?);
+        text.extend_from_slice(cursor.string_bytes(|| format!("{}: element {at}", field()))?);
+        ends.push(text.len());
     }
-    Ok(strings)
+    StrArray::from_utf8(text, ends).map_err(|at| {
+        let field = format!("{}: element {at}", field());
+        Error::malformed(cursor.file(), field, "bytes that are not UTF-8", "UTF-8 text")
+    })
 }
 
 /// Decodes `count` numbers or truth values of one type.
