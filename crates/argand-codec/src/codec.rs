@@ -120,8 +120,9 @@ impl Codec {
 
     /// Encodes whole blocks (one row, or several adjacent ones).
     ///
-    /// Plain floats round to nearest even and pass NaN and infinities on. Block formats choose scales by ggml's reference
-    /// methods: extremes for the blocks of 32, a weighted least-squares search for the k-quants.
+    /// Plain floats round to nearest even and pass NaN and infinities on. Block formats choose scales by the methods of
+    /// ggml's `quantize_row_*_ref`, extremes for the blocks of 32 and a weighted least-squares search for the k-quants, and
+    /// decode to the same values.
     ///
     /// # Errors
     /// As [`Codec::decode`]; [`CodecError::NoEncoder`] for formats that are only read; [`CodecError::OutOfRange`] if a block

@@ -2,9 +2,14 @@
 //!
 //! Rounding to levels makes the error a jagged function of the scale, so both searches try a few scales around the one that
 //! the extremes suggest, round to levels, and then solve for the factors that fit those levels best.
+//!
+//! Eight sub-blocks are searched side by side, one in each lane, in plain loops that the compiler turns into vectors.
 
-/// Partial sums kept side by side, so that the compiler can use vectors.
-const LANES: usize = 8;
+/// Sub-blocks searched at once.
+const WIDTH: usize = 8;
+
+/// One number of each of the sub-blocks.
+type Lanes = [f32; WIDTH];
 
 /// Which scales [`fit_affine`] tries: those with which the range spans `top + offset` levels, for `steps + 1` offsets from
 /// `first` on, 0.1 apart.
@@ -16,67 +21,87 @@ pub(crate) struct Search {
     pub steps: u8,
 }
 
-/// The `(scale, min)` that minimises the weighted squared error of `scale * level - min` with levels in `0..=top`.
+/// The `(scale, min)` that minimise the weighted squared error of `scale * level - min` with levels in `0..=top`.
 /// Both are at least zero: a sub-block without negative values gets a minimum of zero.
-pub(crate) fn fit_affine<const N: usize>(x: &[f32; N], search: Search) -> (f32, f32) {
-    let lowest = x.iter().copied().fold(0.0, f32::min);
-    let highest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let range = highest - lowest;
-    if range <= 0.0 {
-        return (0.0, -lowest);
-    }
+pub(crate) fn fit_affine<const N: usize>(x: &[Lanes; N], search: Search) -> (Lanes, Lanes) {
+    let Search { top, first, steps } = search;
+    let highest = reduce(x, [f32::NEG_INFINITY; WIDTH], |most, x| if x > most { x } else { most });
+    let mut min = reduce(x, [0.0; WIDTH], |least, x| if x < least { x } else { least });
     let weights = magnitude_weights(x);
-    let weight_sum = sum(&weights);
-    let x_sum = dot(&weights, x);
-
-    let levels = levels_of(x, lowest, search.top / range, search.top);
-    let mut best = (range / search.top, lowest);
-    let mut best_error = affine_error(x, &weights, &levels, best);
-    for step in 0..=search.steps {
-        let span = search.top + (search.first + 0.1 * f32::from(step));
-        // From the best minimum so far: a descent in both factors, which the fixed minimum does not reach.
-        let levels = levels_of(x, best.1, span / (highest - best.1), search.top);
-        let weighted = product(&weights, &levels);
-        let (l_sum, ll_sum, lx_sum) = (sum(&weighted), dot(&weighted, &levels), dot(&weighted, x));
-        let determinant = weight_sum * ll_sum - l_sum * l_sum;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let scale = (weight_sum * lx_sum - x_sum * l_sum) / determinant;
-        let min = (ll_sum * x_sum - l_sum * lx_sum) / determinant;
-        let fitted = if min > 0.0 { (lx_sum / ll_sum, 0.0) } else { (scale, min) };
-        let error = affine_error(x, &weights, &levels, fitted);
-        if error < best_error {
-            (best, best_error) = (fitted, error);
+    let mut weight_sum = [0.0; WIDTH];
+    let mut x_sum = [0.0; WIDTH];
+    for (x, w) in x.iter().zip(&weights) {
+        for k in 0..WIDTH {
+            weight_sum[k] += w[k];
+            x_sum[k] += w[k] * x[k];
         }
     }
-    (best.0, -best.1)
+
+    let mut scale = lanes(|k| (highest[k] - min[k]) / top);
+    let mut levels = [[0.0; WIDTH]; N];
+    round_affine(x, &weights, min, lanes(|k| top / (highest[k] - min[k])), top, &mut levels);
+    let mut best_error = affine_error(x, &weights, &levels, scale, min);
+    for step in 0..=steps {
+        let span = top + (first + 0.1 * f32::from(step));
+        // From the best minimum so far: a descent in both factors, which a fixed minimum would not reach.
+        let inverse = lanes(|k| span / (highest[k] - min[k]));
+        let [l_sum, ll_sum, lx_sum] = round_affine(x, &weights, min, inverse, top, &mut levels);
+
+        let determinant = lanes(|k| weight_sum[k] * ll_sum[k] - l_sum[k] * l_sum[k]);
+        let free_min = lanes(|k| (ll_sum[k] * x_sum[k] - l_sum[k] * lx_sum[k]) / determinant[k]);
+        let free_scale = lanes(|k| (weight_sum[k] * lx_sum[k] - x_sum[k] * l_sum[k]) / determinant[k]);
+        let bound_scale = lanes(|k| lx_sum[k] / ll_sum[k]);
+        let fitted_scale = lanes(|k| if free_min[k] > 0.0 { bound_scale[k] } else { free_scale[k] });
+        let fitted_min = lanes(|k| if free_min[k] > 0.0 { 0.0 } else { free_min[k] });
+
+        let error = affine_error(x, &weights, &levels, fitted_scale, fitted_min);
+        for k in 0..WIDTH {
+            if determinant[k] > 0.0 && error[k] < best_error[k] {
+                (scale[k], min[k], best_error[k]) = (fitted_scale[k], fitted_min[k], error[k]);
+            }
+        }
+    }
+    (scale, min.map(|min| -min))
 }
 
 /// The scale that minimises the squared error of `scale * level`, weighted by the square of the value, with levels in
-/// `-half..half`.
-pub(crate) fn fit_symmetric<const N: usize>(x: &[f32; N], half: f32) -> f32 {
-    let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
-    let extreme = x.iter().copied().fold(0.0, larger);
-    if extreme.abs() < NEGLIGIBLE {
-        return 0.0;
-    }
-    let weights = product(x, x);
-    let mut best = 0.0;
-    let mut best_gain = 0.0;
+/// `-half..half`. Zero if all values are negligible.
+pub(crate) fn fit_symmetric<const N: usize>(x: &[Lanes; N], half: f32) -> Lanes {
+    let extreme = reduce(x, [0.0; WIDTH], |most, x| if x.abs() > most.abs() { x } else { most });
+    let mut best = [0.0; WIDTH];
+    let mut best_gain = [0.0; WIDTH];
     // The middle of the range first: a tie is decided for the scale that the extreme suggests.
     for step in [0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9_i8] {
-        let inverse = -(half + 0.1 * f32::from(step)) / extreme;
-        let levels = array(|i| nearest(x[i] * inverse, -half, half - 1.0));
-        let weighted = product(&weights, &levels);
-        let (lx_sum, ll_sum) = (dot(&weighted, x), dot(&weighted, &levels));
-        // The best factor for these levels is lx/ll; it lowers the error by lx * lx / ll.
-        if ll_sum > 0.0 && lx_sum * lx_sum > best_gain * ll_sum {
-            best = lx_sum / ll_sum;
-            best_gain = best * lx_sum;
+        let inverse = lanes(|k| -(half + 0.1 * f32::from(step)) / extreme[k]);
+        let (mut ll_sum, mut lx_sum) = ([0.0; WIDTH], [0.0; WIDTH]);
+        for x in x {
+            for k in 0..WIDTH {
+                let level = nearest(x[k] * inverse[k], -half, half - 1.0);
+                let weight = x[k] * x[k];
+                ll_sum[k] += weight * level * level;
+                lx_sum[k] += weight * x[k] * level;
+            }
+        }
+        // The best factor for these levels is lx / ll; it lowers the error by lx * lx / ll.
+        for k in 0..WIDTH {
+            if ll_sum[k] > 0.0 && lx_sum[k] * lx_sum[k] > best_gain[k] * ll_sum[k] {
+                best[k] = lx_sum[k] / ll_sum[k];
+                best_gain[k] = best[k] * lx_sum[k];
+            }
         }
     }
-    best
+    lanes(|k| if extreme[k].abs() < NEGLIGIBLE { 0.0 } else { best[k] })
+}
+
+/// Eight adjacent sub-blocks of `N` values, laid side by side.
+pub(crate) fn side_by_side<const N: usize>(values: &[f32]) -> [Lanes; N] {
+    let mut x = [[0.0; WIDTH]; N];
+    for (k, sub_block) in values.as_chunks::<N>().0.iter().take(WIDTH).enumerate() {
+        for (x, value) in x.iter_mut().zip(sub_block) {
+            x[k] = *value;
+        }
+    }
+    x
 }
 
 /// Magnitude below which a sub-block counts as zero: 1 / scale must stay finite.
@@ -85,6 +110,7 @@ pub(crate) const NEGLIGIBLE: f32 = 1e-15;
 /// `value` rounded to the nearest whole number, ties to even, within whole bounds of magnitude below 2^22; NaN gives `low`.
 ///
 /// Written so that it vectorises on every machine, which `clamp`, `max` and `round_ties_even` do not.
+#[inline(always)]
 pub(crate) fn nearest(value: f32, low: f32, high: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves no bits for the fraction.
     const SHIFT: f32 = 12_582_912.0;
@@ -93,45 +119,72 @@ pub(crate) fn nearest(value: f32, low: f32, high: f32) -> f32 {
     (value + SHIFT) - SHIFT
 }
 
-fn levels_of<const N: usize>(x: &[f32; N], lowest: f32, inverse: f32, top: f32) -> [f32; N] {
-    array(|i| nearest(inverse * (x[i] - lowest), 0.0, top))
+/// Rounds `(x - min) * inverse` to levels in `0..=top` and returns the weighted sums of l, l * l and l * x.
+#[inline(always)]
+fn round_affine<const N: usize>(
+    x: &[Lanes; N],
+    weights: &[Lanes; N],
+    min: Lanes,
+    inverse: Lanes,
+    top: f32,
+    levels: &mut [Lanes; N],
+) -> [Lanes; 3] {
+    let [mut l_sum, mut ll_sum, mut lx_sum] = [[0.0; WIDTH]; 3];
+    for ((x, w), levels) in x.iter().zip(weights).zip(levels) {
+        for k in 0..WIDTH {
+            let level = nearest(inverse[k] * (x[k] - min[k]), 0.0, top);
+            let weighted = w[k] * level;
+            levels[k] = level;
+            l_sum[k] += weighted;
+            ll_sum[k] += weighted * level;
+            lx_sum[k] += weighted * x[k];
+        }
+    }
+    [l_sum, ll_sum, lx_sum]
+}
+
+/// The weighted squared error of `scale * level + min`.
+#[inline(always)]
+fn affine_error<const N: usize>(
+    x: &[Lanes; N],
+    weights: &[Lanes; N],
+    levels: &[Lanes; N],
+    scale: Lanes,
+    min: Lanes,
+) -> Lanes {
+    let mut error = [0.0; WIDTH];
+    for ((x, w), levels) in x.iter().zip(weights).zip(levels) {
+        for k in 0..WIDTH {
+            let difference = scale[k] * levels[k] + min[k] - x[k];
+            error[k] += w[k] * (difference * difference);
+        }
+    }
+    error
 }
 
 /// Larger values matter more to a dot product, but none is unimportant: root mean square plus magnitude.
-fn magnitude_weights<const N: usize>(x: &[f32; N]) -> [f32; N] {
-    let rms = (dot(x, x) / N as f32).sqrt();
-    array(|i| rms + x[i].abs())
-}
-
-fn affine_error<const N: usize>(x: &[f32; N], weights: &[f32; N], levels: &[f32; N], (scale, min): (f32, f32)) -> f32 {
-    let difference = array(|i| scale * levels[i] + min - x[i]);
-    dot(&product(&difference, &difference), weights)
-}
-
-/// The array of `value(i)`. A plain loop, because `std::array::from_fn` and `map` do not vectorise.
-fn array<const N: usize>(value: impl Fn(usize) -> f32) -> [f32; N] {
-    let mut array = [0.0; N];
-    for (i, slot) in array.iter_mut().enumerate() {
-        *slot = value(i);
-    }
-    array
-}
-
-fn product<const N: usize>(a: &[f32; N], b: &[f32; N]) -> [f32; N] {
-    array(|i| a[i] * b[i])
-}
-
-fn dot<const N: usize>(a: &[f32; N], b: &[f32; N]) -> f32 {
-    sum(&product(a, b))
-}
-
-fn sum<const N: usize>(a: &[f32; N]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    for chunk in a.as_chunks::<LANES>().0 {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += value;
+fn magnitude_weights<const N: usize>(x: &[Lanes; N]) -> [Lanes; N] {
+    let squares = reduce(x, [0.0; WIDTH], |sum, x| sum + x * x);
+    let rms = lanes(|k| (squares[k] / N as f32).sqrt());
+    let mut weights = *x;
+    for weights in &mut weights {
+        for k in 0..WIDTH {
+            weights[k] = rms[k] + weights[k].abs();
         }
     }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    weights
+}
+
+fn reduce<const N: usize>(x: &[Lanes; N], start: Lanes, join: impl Fn(f32, f32) -> f32) -> Lanes {
+    x.iter().fold(start, |all, x| lanes(|k| join(all[k], x[k])))
+}
+
+/// A plain loop, because `std::array::from_fn` does not vectorise.
+#[inline(always)]
+fn lanes(value: impl Fn(usize) -> f32) -> Lanes {
+    let mut lanes = [0.0; WIDTH];
+    for (k, lane) in lanes.iter_mut().enumerate() {
+        *lane = value(k);
+    }
+    lanes
 }

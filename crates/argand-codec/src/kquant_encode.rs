@@ -5,7 +5,7 @@
 
 use crate::{
     blocks::write_f16,
-    fit::{NEGLIGIBLE, Search, fit_affine, fit_symmetric, nearest},
+    fit::{NEGLIGIBLE, Search, fit_affine, fit_symmetric, nearest, side_by_side},
     kquant::{Plane, pack_scales_and_mins, q6_k_planes},
 };
 
@@ -29,8 +29,8 @@ pub(crate) fn encode_q5_k(values: &[f32; 256], block: &mut [u8; 176]) {
 pub(crate) fn encode_q6_k(values: &[f32; 256], block: &mut [u8; 210]) {
     let groups = values.as_chunks::<16>().0;
     let mut fitted = [0.0; 16];
-    for (scale, group) in fitted.iter_mut().zip(groups) {
-        *scale = fit_symmetric(group, 32.0);
+    for (fitted, half) in fitted.as_chunks_mut().0.iter_mut().zip(values.chunks(128)) {
+        *fitted = fit_symmetric::<16>(&side_by_side(half), 32.0);
     }
     let larger = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
     let extreme = fitted.iter().copied().fold(0.0, larger);
@@ -57,12 +57,9 @@ pub(crate) fn encode_q6_k(values: &[f32; 256], block: &mut [u8; 210]) {
 /// Writes d, dmin and the packed scales at the start of a Q4_K or Q5_K block and returns the levels.
 fn encode_affine(values: &[f32; 256], block: &mut [u8], search: Search) -> [u8; 256] {
     let groups = values.as_chunks::<32>().0;
-    let mut fitted = [(0.0, 0.0); 8];
-    for (factors, group) in fitted.iter_mut().zip(groups) {
-        *factors = fit_affine(group, search);
-    }
-    let (scale, scales) = six_bits(fitted.map(|(scale, _)| scale));
-    let (min, mins) = six_bits(fitted.map(|(_, min)| min));
+    let (fitted_scales, fitted_mins) = fit_affine::<32>(&side_by_side(values), search);
+    let (scale, scales) = six_bits(fitted_scales);
+    let (min, mins) = six_bits(fitted_mins);
     let d = write_f16(block, 0, scale);
     let dmin = write_f16(block, 2, min);
     let factors = std::array::from_fn(|i| (scales[i], mins[i]));

@@ -51,22 +51,15 @@ fn encode_is_bit_exact_where_extremes_decide() {
     }
 }
 
-/// The searches sum in another order than ggml's, so a near tie may fall the other way; on the whole they must be as good.
+/// Where a factor rounds to zero the levels do not matter, and ggml leaves others there; so values are compared, not bytes.
 #[test]
-fn encode_is_as_good_as_ggml_where_a_search_decides() {
+fn encode_finds_the_values_of_ggml_where_a_search_decides() {
     let values = floats(&golden("encode/input.f32".into()));
     for codec in [Codec::Q4K, Codec::Q5K, Codec::Q6K] {
-        let reference = decoded(codec, &golden(format!("encode/{codec}.blocks")));
+        let expected = decoded(codec, &golden(format!("encode/{codec}.blocks")));
         let found = decoded(codec, &encoded(codec, &values));
-        let error = |found: &[f32], block: usize| -> f64 {
-            let block = 256 * block..256 * (block + 1);
-            let pairs = found[block.clone()].iter().zip(&values[block]);
-            pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
-        };
-        for block in 0..values.len() / 256 {
-            let (found, reference) = (error(&found, block), error(&reference, block));
-            println!("{codec} block {block}: {found:.4e}, ggml {reference:.4e}");
-            assert!(found <= 1.02 * reference, "{codec} block {block}: {found} not {reference}");
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found, expected, "{codec}[{i}] of {}", values[i]);
         }
     }
 }
