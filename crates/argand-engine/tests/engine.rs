@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use argand_engine::mock::MockRunner;
 use argand_engine::stop::Finish;
 use argand_engine::{
@@ -404,4 +406,91 @@ fn a_failed_step_can_be_tried_again() {
     assert_eq!(failures, 4);
     assert_eq!(answers[&id].tokens, alone(request(prompt(1, 20), 10)));
     assert_nothing_held(&engine);
+}
+
+/// What a user may do to an engine.
+#[derive(Clone, Debug)]
+enum Op {
+    Add { prompt: Vec<u32>, max_tokens: usize, stream: u64, lookup: bool, session: Option<usize> },
+    Step(usize),
+    Cancel(usize),
+    Fork(usize),
+    Fail,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    // Prompts are built from few blocks, so that many share beginnings.
+    let blocks = prop::collection::vec((0u32..3, 1usize..9), 1..6);
+    let prompt = blocks.prop_map(|b| b.into_iter().flat_map(|(n, len)| prompt(n, len)).collect());
+    let session = prop::option::of(any::<usize>());
+    let add = (prompt, 1usize..30, 0u64..3, any::<bool>(), session).prop_map(
+        |(prompt, max_tokens, stream, lookup, session)| Op::Add { prompt, max_tokens, stream, lookup, session },
+    );
+    let op = prop_oneof![
+        4 => add,
+        4 => (1usize..12).prop_map(Op::Step),
+        1 => any::<usize>().prop_map(Op::Cancel),
+        1 => any::<usize>().prop_map(Op::Fork),
+        1 => Just(Op::Fail),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn no_history_of_use_changes_an_answer(ops in ops(), pages in 18usize..40, max_rows in 1usize..40) {
+        // 69 tokens at most in a sequence: 18 pages hold one.
+        let limits = Limits { pages, max_rows, ..LIMITS };
+        let runner = MockRunner::new(limits).repeating(5);
+        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk: 7, max_sequences: 5 });
+        let mut sessions = vec![engine.open_session(), engine.open_session()];
+        let mut asked: Vec<(SeqId, Request)> = Vec::new();
+        let mut answers = BTreeMap::new();
+        for op in ops {
+            match op {
+                Op::Add { prompt, max_tokens, stream, lookup, session } => {
+                    let lookup = lookup.then(LookupOptions::default);
+                    let session = session.map(|s| sessions[s % sessions.len()]);
+                    let make = || Request { stream, lookup, ..request(prompt.clone(), max_tokens) };
+                    match engine.add(Request { session, ..make() }) {
+                        Ok(id) => asked.push((id, make())),
+                        Err(error) => prop_assert!(matches!(error, AddError::BusySession(_)), "{}", error),
+                    }
+                }
+                Op::Step(n) => for _ in 0..n {
+                    if let Ok(events) = engine.step() {
+                        collect(events, &mut answers);
+                    }
+                },
+                Op::Cancel(which) => if !asked.is_empty() {
+                    let (id, _) = asked[which % asked.len()];
+                    if engine.cancel(id).is_some() {
+                        asked.retain(|(other, _)| *other != id);
+                        answers.remove(&id);
+                    }
+                },
+                Op::Fork(which) => if let Ok(fork) = engine.fork_session(sessions[which % sessions.len()]) {
+                    sessions.push(fork);
+                },
+                Op::Fail => engine.runner_mut().fail_next(),
+            }
+            prop_assert!(engine.usage().running <= 5);
+        }
+        let _ = engine.step().map(|events| collect(events, &mut answers));
+        for (id, answer) in drain(&mut engine) {
+            let whole = answers.entry(id).or_default();
+            whole.tokens.extend(answer.tokens);
+            whole.end = whole.end.take().or(answer.end);
+        }
+        for (id, request) in asked {
+            let found = &answers[&id];
+            prop_assert_eq!(&found.end.as_ref().expect("ended").0, &Finish::MaxTokens);
+            prop_assert_eq!(&found.tokens, &alone(Request { lookup: None, ..request }));
+        }
+        for session in sessions {
+            engine.close_session(session);
+        }
+        assert_nothing_held(&engine);
+    }
 }

@@ -83,7 +83,7 @@ proptest! {
                 Op::Start { namespace, tokens } => {
                     let mut table = PageTable::new(namespace);
                     let gained = pool.adopt(&mut table, &tokens);
-                    prop_assert!(gained <= tokens.len() && gained % PAGE == 0);
+                    prop_assert!(gained <= tokens.len() && gained.is_multiple_of(PAGE));
                     let mut held = Held { tokens: tokens[..gained].to_vec(), table };
                     memory.check(&held);
                     memory.grow(&mut pool, &mut held, &tokens[gained..], usize::MAX);

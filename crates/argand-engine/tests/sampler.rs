@@ -1,7 +1,7 @@
 //! The sampling chain against distributions made by `parity/sampler_golden.py`, and against itself by counting draws.
 
 use argand_engine::Sampling;
-use argand_engine::sampler::{SampleContext, SampleError, Sampler, Stage};
+use argand_engine::sampler::{SampleContext, SampleError, Sampler, Stage, StageTrace};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ fn every_stage_has_the_reference_distribution() {
         // A logit of magnitude m carries f32 rounding of m * eps per operation into the exponent; four operations touch it.
         let largest = case.logits.iter().fold(1.0f32, |m, l| m.max(l.abs()));
         let tolerance = f64::from(8.0 * largest * f32::EPSILON);
-        for ((stage, found), golden) in stages.iter().zip(&case.stages) {
+        for (StageTrace { stage, tokens: found }, golden) in stages.iter().zip(&case.stages) {
             let at = format!("{}: {stage:?}", case.name);
             assert_eq!(*stage, golden.stage, "{at}");
             let ids = |p: &[(u32, f64)]| p.iter().map(|(id, _)| *id).collect::<Vec<_>>();
@@ -94,7 +94,7 @@ fn large_vocabularies_are_selected_like_small_ones() {
     let context = SampleContext { history: &[], prompt: 0, seed: 0, stream: 0 };
     let mut survivors = |sampling: &Sampling| {
         let trace = sampler.trace(sampling, &logits, &context).expect("finite");
-        trace[0].1.iter().map(|(id, _)| *id).collect::<Vec<_>>()
+        trace[0].tokens.iter().map(|(id, _)| *id).collect::<Vec<_>>()
     };
     for k in [1, 2, 40, 63, 64, 1000, 49_999] {
         let mut expected = ranked[..k].to_vec();

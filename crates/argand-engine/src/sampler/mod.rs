@@ -56,6 +56,15 @@ pub struct Logprobs {
     pub top: Vec<(u32, f32)>,
 }
 
+/// The distribution that one stage left.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageTrace {
+    /// The stage.
+    pub stage: Stage,
+    /// Tokens in play with their probabilities, by ascending id.
+    pub tokens: Vec<(u32, f64)>,
+}
+
 /// Scratch memory of the sampling chain; one serves any number of sequences.
 #[derive(Debug, Default)]
 pub struct Sampler {
@@ -93,7 +102,7 @@ impl Sampler {
         chosen.ok_or(SampleError::Nothing { position })
     }
 
-    /// The distribution after each active stage, as (id, probability) by ascending id: what `sample` draws from is the last.
+    /// The distribution after each active stage; what `sample` draws from is the last.
     ///
     /// # Errors
     /// As [`sample`](Self::sample).
@@ -102,12 +111,13 @@ impl Sampler {
         params: &Sampling,
         logits: &[f32],
         context: &SampleContext<'_>,
-    ) -> Result<Vec<(Stage, Vec<(u32, f64)>)>, SampleError> {
+    ) -> Result<Vec<StageTrace>, SampleError> {
         self.load(logits, context.history.len())?;
         let mut stages = Vec::new();
         for stage in params.active() {
             self.apply(stage, params, context);
-            stages.push((stage, self.candidates.distribution()));
+            let tokens = self.candidates.distribution();
+            stages.push(StageTrace { stage, tokens });
         }
         Ok(stages)
     }
