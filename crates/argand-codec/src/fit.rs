@@ -28,13 +28,10 @@ pub(crate) fn fit_affine<const N: usize>(x: &[Lanes; N], search: Search) -> (Lan
     let highest = reduce(x, [f32::NEG_INFINITY; WIDTH], |most, x| if x > most { x } else { most });
     let mut min = reduce(x, [0.0; WIDTH], |least, x| if x < least { x } else { least });
     let weights = magnitude_weights(x);
-    let mut weight_sum = [0.0; WIDTH];
-    let mut x_sum = [0.0; WIDTH];
+    let [mut weight_sum, mut x_sum] = [[0.0; WIDTH]; 2];
     for (x, w) in x.iter().zip(&weights) {
-        for k in 0..WIDTH {
-            weight_sum[k] += w[k];
-            x_sum[k] += w[k] * x[k];
-        }
+        weight_sum = lanes(|k| weight_sum[k] + w[k]);
+        x_sum = lanes(|k| x_sum[k] + w[k] * x[k]);
     }
 
     let mut scale = lanes(|k| (highest[k] - min[k]) / top);
@@ -68,19 +65,17 @@ pub(crate) fn fit_affine<const N: usize>(x: &[Lanes; N], search: Search) -> (Lan
 /// `-half..half`. Zero if all values are negligible.
 pub(crate) fn fit_symmetric<const N: usize>(x: &[Lanes; N], half: f32) -> Lanes {
     let extreme = reduce(x, [0.0; WIDTH], |most, x| if x.abs() > most.abs() { x } else { most });
+    let powers = x.map(|x| (lanes(|k| x[k] * x[k]), lanes(|k| x[k] * x[k] * x[k])));
     let mut best = [0.0; WIDTH];
     let mut best_gain = [0.0; WIDTH];
     // The middle of the range first: a tie is decided for the scale that the extreme suggests.
     for step in [0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9_i8] {
         let inverse = lanes(|k| -(half + 0.1 * f32::from(step)) / extreme[k]);
-        let (mut ll_sum, mut lx_sum) = ([0.0; WIDTH], [0.0; WIDTH]);
-        for x in x {
-            for k in 0..WIDTH {
-                let level = nearest(x[k] * inverse[k], -half, half - 1.0);
-                let weight = x[k] * x[k];
-                ll_sum[k] += weight * level * level;
-                lx_sum[k] += weight * x[k] * level;
-            }
+        let [mut ll_sum, mut lx_sum] = [[0.0; WIDTH]; 2];
+        for (x, (square, cube)) in x.iter().zip(&powers) {
+            let level = lanes(|k| nearest(x[k] * inverse[k], -half, half - 1.0));
+            ll_sum = lanes(|k| ll_sum[k] + square[k] * level[k] * level[k]);
+            lx_sum = lanes(|k| lx_sum[k] + cube[k] * level[k]);
         }
         // The best factor for these levels is lx / ll; it lowers the error by lx * lx / ll.
         for k in 0..WIDTH {
@@ -131,14 +126,12 @@ fn round_affine<const N: usize>(
 ) -> [Lanes; 3] {
     let [mut l_sum, mut ll_sum, mut lx_sum] = [[0.0; WIDTH]; 3];
     for ((x, w), levels) in x.iter().zip(weights).zip(levels) {
-        for k in 0..WIDTH {
-            let level = nearest(inverse[k] * (x[k] - min[k]), 0.0, top);
-            let weighted = w[k] * level;
-            levels[k] = level;
-            l_sum[k] += weighted;
-            ll_sum[k] += weighted * level;
-            lx_sum[k] += weighted * x[k];
-        }
+        let level = lanes(|k| nearest(inverse[k] * (x[k] - min[k]), 0.0, top));
+        let weighted = lanes(|k| w[k] * level[k]);
+        l_sum = lanes(|k| l_sum[k] + weighted[k]);
+        ll_sum = lanes(|k| ll_sum[k] + weighted[k] * level[k]);
+        lx_sum = lanes(|k| lx_sum[k] + weighted[k] * x[k]);
+        *levels = level;
     }
     [l_sum, ll_sum, lx_sum]
 }
@@ -154,10 +147,8 @@ fn affine_error<const N: usize>(
 ) -> Lanes {
     let mut error = [0.0; WIDTH];
     for ((x, w), levels) in x.iter().zip(weights).zip(levels) {
-        for k in 0..WIDTH {
-            let difference = scale[k] * levels[k] + min[k] - x[k];
-            error[k] += w[k] * (difference * difference);
-        }
+        let difference = lanes(|k| scale[k] * levels[k] + min[k] - x[k]);
+        error = lanes(|k| error[k] + w[k] * (difference[k] * difference[k]));
     }
     error
 }
@@ -166,13 +157,7 @@ fn affine_error<const N: usize>(
 fn magnitude_weights<const N: usize>(x: &[Lanes; N]) -> [Lanes; N] {
     let squares = reduce(x, [0.0; WIDTH], |sum, x| sum + x * x);
     let rms = lanes(|k| (squares[k] / N as f32).sqrt());
-    let mut weights = *x;
-    for weights in &mut weights {
-        for k in 0..WIDTH {
-            weights[k] = rms[k] + weights[k].abs();
-        }
-    }
-    weights
+    x.map(|x| lanes(|k| rms[k] + x[k].abs()))
 }
 
 fn reduce<const N: usize>(x: &[Lanes; N], start: Lanes, join: impl Fn(f32, f32) -> f32) -> Lanes {
