@@ -23,20 +23,10 @@ fn main() -> Result<(), Error> {
         }
     }
     for info in checkpoint.tensors() {
-        println!(
-            "{:40} {:8} {:?} at {} + {}",
-            info.name,
-            info.codec.name(),
-            info.shape,
-            info.offset(),
-            info.bytes()
-        );
+        println!("{:40} {:8} {:?} at {} + {}", info.name, info.codec.name(), info.shape, info.offset(), info.bytes());
     }
     for foreign in checkpoint.foreign_tensors() {
-        println!(
-            "{:40} {:8} {:?} (not a weight)",
-            foreign.name, foreign.dtype, foreign.shape
-        );
+        println!("{:40} {:8} {:?} (not a weight)", foreign.name, foreign.dtype, foreign.shape);
     }
     println!(
         "{}: {} weights, {} bytes in {} files, opened in {opened:?}",

@@ -64,9 +64,7 @@ impl Checkpoint {
         match locate::locate(path)? {
             Located::Gguf(file) => Self::open_gguf(path, Source::map(&file)?),
             Located::Safetensors(file) => Self::open_safetensors(path, &[file], None),
-            Located::Sharded(index) => {
-                Self::open_safetensors(path, &index.shard_paths()?, Some(&index))
-            }
+            Located::Sharded(index) => Self::open_safetensors(path, &index.shard_paths()?, Some(&index)),
         }
     }
 
@@ -84,12 +82,7 @@ impl Checkpoint {
         let (mut metadata, tensors) = gguf::read(&source, 0)?;
         if let Some(part) = Part::of(name, &metadata)? {
             let found = format!("part {} of {}", part.no, part.count);
-            return Err(Error::malformed(
-                name,
-                "metadata key split.count",
-                found,
-                "a whole model",
-            ));
+            return Err(Error::malformed(name, "metadata key split.count", found, "a whole model"));
         }
         gguf::strip_split_keys(&mut metadata);
         Self::assemble(name, Format::Gguf, vec![source], tensors, metadata)
@@ -102,18 +95,10 @@ impl Checkpoint {
             return Self::assemble(path, Format::Gguf, vec![first], tensors, metadata);
         };
         let files = part.siblings(first.path())?;
-        let missing: Vec<PathBuf> = files
-            .iter()
-            .filter(|file| !file.exists())
-            .cloned()
-            .collect();
+        let missing: Vec<PathBuf> = files.iter().filter(|file| !file.exists()).cloned().collect();
         if !missing.is_empty() {
             let file = first.path().to_path_buf();
-            return Err(Error::MissingParts {
-                file,
-                count: files.len(),
-                missing,
-            });
+            return Err(Error::MissingParts { file, count: files.len(), missing });
         }
         tensors.clear();
         let mut sources = Vec::with_capacity(files.len());
@@ -133,11 +118,7 @@ impl Checkpoint {
         Self::assemble(path, Format::Gguf, sources, tensors, metadata)
     }
 
-    fn open_safetensors(
-        path: &Path,
-        files: &[PathBuf],
-        index: Option<&Index>,
-    ) -> Result<Self, Error> {
+    fn open_safetensors(path: &Path, files: &[PathBuf], index: Option<&Index>) -> Result<Self, Error> {
         let mut metadata = Metadata::new();
         let (mut sources, mut tensors) = (Vec::with_capacity(files.len()), Vec::new());
         for (at, file) in files.iter().enumerate() {
@@ -171,10 +152,7 @@ impl Checkpoint {
         let (mut tensors, mut foreign) = (Vec::with_capacity(all.len()), Vec::new());
         let mut index = HashMap::with_capacity(all.len());
         for tensor in all {
-            if index
-                .insert(tensor.name().to_owned(), tensors.len())
-                .is_some()
-            {
+            if index.insert(tensor.name().to_owned(), tensors.len()).is_some() {
                 return Err(Error::Duplicate {
                     file: sources[tensor.place().file].path().to_path_buf(),
                     field: format!("tensor {}", quote(tensor.name())),
@@ -189,17 +167,7 @@ impl Checkpoint {
             index.remove(&one.name);
         }
         let path = path.to_path_buf();
-        Ok(Self {
-            path,
-            format,
-            sources,
-            tensors,
-            index,
-            foreign,
-            metadata,
-            folder: None,
-            config: None,
-        })
+        Ok(Self { path, format, sources, tensors, index, foreign, metadata, folder: None, config: None })
     }
 
     /// The path that was opened.
@@ -219,10 +187,7 @@ impl Checkpoint {
 
     /// Size of all those files together, in bytes.
     pub fn file_bytes(&self) -> u64 {
-        self.sources
-            .iter()
-            .map(|source| source.bytes().len() as u64)
-            .sum()
+        self.sources.iter().map(|source| source.bytes().len() as u64).sum()
     }
 
     /// All weights in file order.
@@ -245,19 +210,15 @@ impl Checkpoint {
     /// # Errors
     /// There is no such tensor, or it is a [`ForeignTensor`].
     pub fn require(&self, name: &str) -> Result<TensorView<'_>, Error> {
-        self.tensor(name)
-            .ok_or_else(|| match self.foreign.iter().find(|one| one.name == name) {
-                Some(one) => Error::Unsupported {
-                    file: self.sources[one.place.file].path().to_path_buf(),
-                    field: format!("tensor {}", quote(name)),
-                    found: format!("dtype {} of shape {:?} as a weight", one.dtype, one.shape),
-                    advice: "save the tensor as F32, F16 or BF16".to_owned(),
-                },
-                None => Error::MissingTensor {
-                    path: self.path.clone(),
-                    name: quote(name),
-                },
-            })
+        self.tensor(name).ok_or_else(|| match self.foreign.iter().find(|one| one.name == name) {
+            Some(one) => Error::Unsupported {
+                file: self.sources[one.place.file].path().to_path_buf(),
+                field: format!("tensor {}", quote(name)),
+                found: format!("dtype {} of shape {:?} as a weight", one.dtype, one.shape),
+                advice: "save the tensor as F32, F16 or BF16".to_owned(),
+            },
+            None => Error::MissingTensor { path: self.path.clone(), name: quote(name) },
+        })
     }
 
     fn view<'a>(&'a self, info: &'a TensorInfo) -> TensorView<'a> {
@@ -287,9 +248,7 @@ impl Checkpoint {
     /// # Errors
     /// `name` leads out of the folder.
     pub fn sidecar_path(&self, name: &str) -> Result<Option<PathBuf>, Error> {
-        self.folder
-            .as_deref()
-            .map_or(Ok(None), |folder| sidecar::find(folder, name))
+        self.folder.as_deref().map_or(Ok(None), |folder| sidecar::find(folder, name))
     }
 
     /// Contents of such a file.
@@ -298,9 +257,7 @@ impl Checkpoint {
     /// `name` leads out of the folder, or the file cannot be read or has more than
     /// [`MAX_SIDECAR_BYTES`](crate::MAX_SIDECAR_BYTES).
     pub fn sidecar(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.sidecar_path(name)?
-            .map(|path| sidecar::read_bounded(&path))
-            .transpose()
+        self.sidecar_path(name)?.map(|path| sidecar::read_bounded(&path)).transpose()
     }
 
     /// Contents of such a file, parsed as JSON.
@@ -308,9 +265,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`sidecar`](Self::sidecar), or it is not JSON.
     pub fn sidecar_json(&self, name: &str) -> Result<Option<serde_json::Value>, Error> {
-        self.sidecar_path(name)?
-            .map(|path| sidecar::read_json(&path))
-            .transpose()
+        self.sidecar_path(name)?.map(|path| sidecar::read_json(&path)).transpose()
     }
 
     /// Drops the memory pages that lie wholly inside a weight, once its values were copied elsewhere. They come back

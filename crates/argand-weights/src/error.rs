@@ -146,11 +146,7 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(file: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         let file = file.to_path_buf();
-        move |source| Self::Io {
-            file,
-            doing,
-            source,
-        }
+        move |source| Self::Io { file, doing, source }
     }
 
     pub(crate) fn malformed(
@@ -181,27 +177,14 @@ pub(crate) fn quote(text: &str) -> String {
 pub(crate) fn printable(message: &impl ToString) -> String {
     const SHOWN: usize = 300;
     let visible = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
+        if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
     };
-    message
-        .to_string()
-        .chars()
-        .take(SHOWN)
-        .map(visible)
-        .collect()
+    message.to_string().chars().take(SHOWN).map(visible).collect()
 }
 
 fn list(paths: &[PathBuf]) -> String {
     const SHOWN: usize = 8;
-    let mut names: Vec<String> = paths
-        .iter()
-        .take(SHOWN)
-        .map(|path| path.display().to_string())
-        .collect();
+    let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
     if paths.len() > SHOWN {
         names.push(format!("and {} more", paths.len() - SHOWN));
     }

@@ -116,9 +116,7 @@ impl StrArray {
 impl<S: AsRef<str>> FromIterator<S> for StrArray {
     fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
         let mut array = Self::default();
-        strings
-            .into_iter()
-            .for_each(|text| array.push(text.as_ref()));
+        strings.into_iter().for_each(|text| array.push(text.as_ref()));
         array
     }
 }
@@ -169,9 +167,7 @@ impl Value {
             Self::I16(v) => Some(v.into()),
             Self::I32(v) => Some(v.into()),
             Self::I64(v) => Some(v),
-            Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => {
-                self.as_u64().and_then(|v| v.try_into().ok())
-            }
+            Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => self.as_u64().and_then(|v| v.try_into().ok()),
             _ => None,
         }
     }
@@ -285,11 +281,7 @@ impl Array {
             Self::U16(v) => Some(v.iter().map(|&v| v.into()).collect()),
             Self::U32(v) => Some(v.iter().map(|&v| v.into()).collect()),
             Self::U64(v) => Some(v.clone()),
-            _ => self
-                .to_i64s()?
-                .into_iter()
-                .map(|v| v.try_into().ok())
-                .collect(),
+            _ => self.to_i64s()?.into_iter().map(|v| v.try_into().ok()).collect(),
         }
     }
 
@@ -300,11 +292,9 @@ impl Array {
             Self::I16(v) => Some(v.iter().map(|&v| v.into()).collect()),
             Self::I32(v) => Some(v.iter().map(|&v| v.into()).collect()),
             Self::I64(v) => Some(v.clone()),
-            Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => self
-                .to_u64s()?
-                .into_iter()
-                .map(|v| v.try_into().ok())
-                .collect(),
+            Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => {
+                self.to_u64s()?.into_iter().map(|v| v.try_into().ok()).collect()
+            }
             _ => None,
         }
     }
@@ -337,9 +327,7 @@ impl Metadata {
 
     /// All pairs in file order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + '_ {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// The value of a key.
@@ -366,10 +354,7 @@ impl Metadata {
     /// Removes a pair and answers its value.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let at = self.index.remove(key)?;
-        self.index
-            .values_mut()
-            .filter(|place| **place > at)
-            .for_each(|place| *place -= 1);
+        self.index.values_mut().filter(|place| **place > at).for_each(|place| *place -= 1);
         Some(self.entries.remove(at).1)
     }
 }
@@ -413,10 +398,7 @@ getters! {
 }
 
 fn missing(key: &str, expected: &'static str) -> Error {
-    Error::MissingKey {
-        key: key.to_owned(),
-        expected,
-    }
+    Error::MissingKey { key: key.to_owned(), expected }
 }
 
 fn wrong_type(key: &str, value: &Value, expected: &'static str) -> Error {
@@ -425,11 +407,7 @@ fn wrong_type(key: &str, value: &Value, expected: &'static str) -> Error {
         Value::Array(_) => value.type_name().into_owned(),
         scalar => format!("{scalar:?}"),
     };
-    Error::WrongType {
-        key: key.to_owned(),
-        found,
-        expected,
-    }
+    Error::WrongType { key: key.to_owned(), found, expected }
 }
 
 #[cfg(test)]
@@ -442,18 +420,9 @@ mod tests {
         meta.set("small", Value::I8(-3));
         meta.set("big", Value::U64(u64::MAX));
         meta.set("real", Value::F32(0.5));
-        assert_eq!(
-            (meta.get_i64("small"), meta.get_u64("small")),
-            (Some(-3), None)
-        );
-        assert_eq!(
-            (meta.get_i64("big"), meta.get_u64("big")),
-            (None, Some(u64::MAX))
-        );
-        assert_eq!(
-            (meta.get_f64("small"), meta.get_f64("real")),
-            (Some(-3.0), Some(0.5))
-        );
+        assert_eq!((meta.get_i64("small"), meta.get_u64("small")), (Some(-3), None));
+        assert_eq!((meta.get_i64("big"), meta.get_u64("big")), (None, Some(u64::MAX)));
+        assert_eq!((meta.get_f64("small"), meta.get_f64("real")), (Some(-3.0), Some(0.5)));
         assert_eq!(meta.get_u64("real"), None);
     }
 
@@ -471,10 +440,7 @@ mod tests {
             message(meta.require_strs("b").unwrap_err()),
             "metadata key b: found array of 1 f32, expected an array of strings"
         );
-        assert_eq!(
-            message(meta.require_bool("c").unwrap_err()),
-            "metadata key c: not there, expected a truth value"
-        );
+        assert_eq!(message(meta.require_bool("c").unwrap_err()), "metadata key c: not there, expected a truth value");
     }
 
     #[test]
@@ -485,10 +451,7 @@ mod tests {
         }
         assert_eq!(meta.remove("b"), Some(Value::U8(1)));
         assert_eq!(meta.set("c", Value::U8(9)), Some(Value::U8(2)));
-        assert_eq!(
-            meta.iter().map(|(key, _)| key).collect::<Vec<_>>(),
-            ["a", "c"]
-        );
+        assert_eq!(meta.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(meta.get_u64("c"), Some(9));
         assert_eq!(meta.remove("b"), None);
     }

@@ -40,35 +40,16 @@ pub(crate) fn read(source: &Source, file_index: usize) -> Result<(Metadata, Vec<
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER as u64 {
-        return Err(Error::malformed(
-            file,
-            "header length",
-            length,
-            format!("at most {MAX_HEADER}"),
-        ));
+        return Err(Error::malformed(file, "header length", length, format!("at most {MAX_HEADER}")));
     }
     let Some((json, data)) = rest.split_at_checked(length as usize) else {
         return Err(truncated("header", length, rest.len()));
     };
-    let Unique(header) = serde_json::from_slice::<Unique<Header>>(json).map_err(|error| {
-        Error::malformed(
-            file,
-            "header",
-            printable(&error),
-            "the JSON of a safetensors header",
-        )
-    })?;
+    let Unique(header) = serde_json::from_slice::<Unique<Header>>(json)
+        .map_err(|error| Error::malformed(file, "header", printable(&error), "the JSON of a safetensors header"))?;
 
-    let section = DataSection {
-        source,
-        start: LENGTH_BYTES + json.len(),
-        len: data.len(),
-        file_index,
-    };
-    let tensors = header
-        .tensors
-        .into_iter()
-        .map(|(name, raw)| section.place(name, raw));
+    let section = DataSection { source, start: LENGTH_BYTES + json.len(), len: data.len(), file_index };
+    let tensors = header.tensors.into_iter().map(|(name, raw)| section.place(name, raw));
     let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
     check_overlap(file, &tensors)?;
     check_no_gaps(source, &tensors, section.start)?;
@@ -110,14 +91,8 @@ impl DataSection<'_> {
         let size = element.size_of(&shape).map_err(bad_shape)?;
 
         let [begin, end] = raw.data_offsets;
-        let bad_offsets = |expected: String| {
-            Error::malformed(
-                file,
-                field("data_offsets"),
-                format!("[{begin}, {end}]"),
-                expected,
-            )
-        };
+        let bad_offsets =
+            |expected: String| Error::malformed(file, field("data_offsets"), format!("[{begin}, {end}]"), expected);
         if end > self.len as u64 {
             return Err(Error::Truncated {
                 file: file.to_path_buf(),
@@ -127,46 +102,25 @@ impl DataSection<'_> {
             });
         }
         if end.checked_sub(begin) != Some(size as u64) {
-            let spelled = format!(
-                "{size} bytes apart, as shape {shape:?} of {} takes",
-                raw.dtype
-            );
+            let spelled = format!("{size} bytes apart, as shape {shape:?} of {} takes", raw.dtype);
             return Err(bad_offsets(spelled));
         }
         let range = self.start + begin as usize..self.start + end as usize;
-        Ok(element.place(
-            name,
-            shape,
-            Place {
-                file: self.file_index,
-                range,
-            },
-        ))
+        Ok(element.place(name, shape, Place { file: self.file_index, range }))
     }
 }
 
 /// The format forbids bytes that belong to no tensor: they could hide anything.
 fn check_no_gaps(source: &Source, tensors: &[Tensor], data_start: usize) -> Result<(), Error> {
-    let mut ranges: Vec<_> = tensors
-        .iter()
-        .map(|tensor| tensor.place().range.clone())
-        .collect();
+    let mut ranges: Vec<_> = tensors.iter().map(|tensor| tensor.place().range.clone()).collect();
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);
     let file_end = source.bytes().len();
     let mut covered = data_start;
     for range in ranges.into_iter().chain([file_end..file_end]) {
         if range.start != covered {
-            let found = format!(
-                "bytes {covered} to {} of the file in no tensor",
-                range.start
-            );
-            return Err(Error::malformed(
-                source.path(),
-                "tensor data",
-                found,
-                "tensors without gaps",
-            ));
+            let found = format!("bytes {covered} to {} of the file in no tensor", range.start);
+            return Err(Error::malformed(source.path(), "tensor data", found, "tensors without gaps"));
         }
         covered = range.end;
     }

@@ -16,18 +16,11 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Error> {
     let about = std::fs::metadata(path).map_err(Error::io(path, "open"))?;
     let expected = format!("a regular file of at most {MAX_BYTES} bytes");
     if !about.is_file() {
-        return Err(Error::malformed(
-            path,
-            "file",
-            "something else than a file",
-            expected,
-        ));
+        return Err(Error::malformed(path, "file", "something else than a file", expected));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io(path, "read"))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Error::malformed(path, "file", "a longer file", expected));
     }
@@ -36,17 +29,10 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// The path of `name` in `folder`, when such a file is there.
 pub(crate) fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>, Error> {
-    let inside = Path::new(name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     if name.is_empty() || !inside || name.contains(['\\', '\0']) {
         let expected = "a path that stays inside the model's folder";
-        return Err(Error::malformed(
-            folder,
-            "name of a sidecar file",
-            quote(name),
-            expected,
-        ));
+        return Err(Error::malformed(folder, "name of a sidecar file", quote(name), expected));
     }
     let path = folder.join(name);
     Ok(path.is_file().then_some(path))

@@ -27,10 +27,7 @@ impl Source {
     /// Maps a regular file.
     pub(crate) fn map(path: &Path) -> Result<Self, Error> {
         // Asked before opening: opening a pipe would wait for its other end.
-        if !fs::metadata(path)
-            .map_err(Error::io(path, "open"))?
-            .is_file()
-        {
+        if !fs::metadata(path).map_err(Error::io(path, "open"))?.is_file() {
             return Err(Error::NotAModel {
                 path: path.to_path_buf(),
                 found: "not a regular file".to_owned(),
@@ -42,18 +39,12 @@ impl Source {
         // meanwhile, values change but no invariant of ours rests on them: all that was validated at opening (names,
         // shapes, ranges, metadata) is owned. Shrinking the file ends the process, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path, "map"))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            bytes: Bytes::Mapped(map),
-        })
+        Ok(Self { path: path.to_path_buf(), bytes: Bytes::Mapped(map) })
     }
 
     /// Takes bytes that are already in memory; `path` is what errors call them.
     pub(crate) fn owned(path: &Path, bytes: Vec<u8>) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            bytes: Bytes::Owned(bytes),
-        }
+        Self { path: path.to_path_buf(), bytes: Bytes::Owned(bytes) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -73,13 +64,8 @@ impl Source {
         if let (Bytes::Mapped(map), Some(inner)) = (&self.bytes, whole_granules(range)) {
             // SAFETY: the map is a read-only view of a file and never written, so that dropped pages are read back from
             // the file with the same contents; `inner` lies inside the map because `range` does.
-            let advised = unsafe {
-                map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    inner.start,
-                    inner.len(),
-                )
-            };
+            let advised =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, inner.start, inner.len()) };
             // Advice that is refused costs memory, never correctness.
             drop(advised);
         }
@@ -116,10 +102,7 @@ mod tests {
         let granule = ADVICE_GRANULE;
         assert_eq!(whole_granules(&(0..granule)), Some(0..granule));
         assert_eq!(whole_granules(&(1..granule)), None);
-        assert_eq!(
-            whole_granules(&(1..3 * granule - 1)),
-            Some(granule..2 * granule)
-        );
+        assert_eq!(whole_granules(&(1..3 * granule - 1)), Some(granule..2 * granule));
         assert_eq!(whole_granules(&(usize::MAX - 1..usize::MAX)), None);
     }
 }

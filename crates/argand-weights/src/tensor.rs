@@ -108,21 +108,14 @@ impl Element {
     /// Checked size in bytes; `Err` says which rule is broken.
     pub(crate) fn size_of(self, shape: &[usize]) -> Result<usize, String> {
         let columns = shape.last().copied().unwrap_or(1);
-        let rows = shape
-            .iter()
-            .rev()
-            .skip(1)
-            .try_fold(1usize, |n, &dim| n.checked_mul(dim));
+        let rows = shape.iter().rev().skip(1).try_fold(1usize, |n, &dim| n.checked_mul(dim));
         let too_big = || "a size that fits in memory".to_owned();
         // The count of values is what callers multiply, so it must fit even where blocks make the bytes fewer.
-        rows.and_then(|rows| rows.checked_mul(columns))
-            .ok_or_else(too_big)?;
+        rows.and_then(|rows| rows.checked_mul(columns)).ok_or_else(too_big)?;
         let rows = rows.ok_or_else(too_big)?;
         match self {
             Self::Coded(codec) => {
-                let row = codec
-                    .row_bytes(columns)
-                    .map_err(|error| error.to_string())?;
+                let row = codec.row_bytes(columns).map_err(|error| error.to_string())?;
                 rows.checked_mul(row).ok_or_else(too_big)
             }
             Self::Foreign(_, bits) => {
@@ -138,24 +131,9 @@ impl Element {
 
     pub(crate) fn place(self, name: String, shape: Vec<usize>, place: Place) -> Tensor {
         match self {
-            Self::Coded(codec) if !shape.contains(&0) => Tensor::Weight(TensorInfo {
-                name,
-                shape,
-                codec,
-                place,
-            }),
-            Self::Coded(codec) => Tensor::Foreign(ForeignTensor {
-                name,
-                shape,
-                dtype: codec.name(),
-                place,
-            }),
-            Self::Foreign(dtype, _) => Tensor::Foreign(ForeignTensor {
-                name,
-                shape,
-                dtype,
-                place,
-            }),
+            Self::Coded(codec) if !shape.contains(&0) => Tensor::Weight(TensorInfo { name, shape, codec, place }),
+            Self::Coded(codec) => Tensor::Foreign(ForeignTensor { name, shape, dtype: codec.name(), place }),
+            Self::Foreign(dtype, _) => Tensor::Foreign(ForeignTensor { name, shape, dtype, place }),
         }
     }
 }
@@ -163,22 +141,14 @@ impl Element {
 /// Names reach tables, file names and other programs: they must not be empty nor carry NUL.
 pub(crate) fn check_name(file: &Path, field: &str, name: &str) -> Result<(), Error> {
     if name.is_empty() || name.contains('\0') {
-        return Err(Error::malformed(
-            file,
-            field,
-            quote(name),
-            "a name that is not empty and has no NUL",
-        ));
+        return Err(Error::malformed(file, field, quote(name), "a name that is not empty and has no NUL"));
     }
     Ok(())
 }
 
 /// Refuses tensors of one file that share bytes.
 pub(crate) fn check_overlap(file: &Path, tensors: &[Tensor]) -> Result<(), Error> {
-    let mut order: Vec<&Tensor> = tensors
-        .iter()
-        .filter(|tensor| !tensor.place().range.is_empty())
-        .collect();
+    let mut order: Vec<&Tensor> = tensors.iter().filter(|tensor| !tensor.place().range.is_empty()).collect();
     order.sort_by_key(|tensor| tensor.place().range.start);
     for pair in order.windows(2) {
         let (first, second) = (&pair[0].place().range, &pair[1].place().range);

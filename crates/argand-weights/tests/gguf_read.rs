@@ -63,10 +63,16 @@ fn headers_that_lie_are_refused() {
         (RawGguf { version: 4, ..base() }, "version: GGUF version 4"),
         (RawGguf { version: 0, ..base() }, "version: GGUF version 0"),
         (RawGguf { version: 3u32.swap_bytes(), ..base() }, "version: a big-endian file (version 3 byte-swapped)"),
-        (RawGguf { tensor_count: Some(1 << 63), ..base() }, "tensor_count: found 9223372036854775808, expected at most"),
+        (
+            RawGguf { tensor_count: Some(1 << 63), ..base() },
+            "tensor_count: found 9223372036854775808, expected at most",
+        ),
         (RawGguf { pair_count: Some(u64::MAX), ..base() }, "metadata_kv_count: found 18446744073709551615"),
         (RawGguf { tensor_count: Some(2), ..base() }, "name of tensor 1"),
-        (RawGguf { data: vec![0; 31], ..base() }, "tensor \"w\": data at offset 0: needs 32 bytes, but only 31 are left"),
+        (
+            RawGguf { data: vec![0; 31], ..base() },
+            "tensor \"w\": data at offset 0: needs 32 bytes, but only 31 are left",
+        ),
     ];
     for (raw, expected) in cases {
         let message = refusal(raw.bytes());

@@ -18,14 +18,10 @@ pub(super) enum Located {
     Sharded(Index),
 }
 
-const EXPECTED: &str =
-    "a GGUF file, a safetensors file, or a folder with one model in these formats";
+const EXPECTED: &str = "a GGUF file, a safetensors file, or a folder with one model in these formats";
 
 pub(super) fn locate(path: &Path) -> Result<Located, Error> {
-    if fs::metadata(path)
-        .map_err(Error::io(path, "open"))?
-        .is_dir()
-    {
+    if fs::metadata(path).map_err(Error::io(path, "open"))?.is_dir() {
         return locate_file(&choose(path)?);
     }
     locate_file(path)
@@ -37,15 +33,10 @@ fn locate_file(path: &Path) -> Result<Located, Error> {
         return Index::read(path).map(Located::Sharded);
     }
     let mut start = Vec::new();
-    if fs::metadata(path)
-        .map_err(Error::io(path, "open"))?
-        .is_file()
-    {
+    if fs::metadata(path).map_err(Error::io(path, "open"))?.is_file() {
         let file = File::open(path).map_err(Error::io(path, "open"))?;
         // Magic of GGUF; or the header length of safetensors and the brace that begins its header.
-        file.take(9)
-            .read_to_end(&mut start)
-            .map_err(Error::io(path, "read"))?;
+        file.take(9).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
     }
     if start.starts_with(&gguf::MAGIC) || name.ends_with(".gguf") {
         return Ok(Located::Gguf(path.to_path_buf()));
@@ -68,10 +59,7 @@ fn locate_file(path: &Path) -> Result<Located, Error> {
 
 /// The index beside a shard that lists it. Only names that count shards are looked up, so that a lone file never pays.
 fn index_beside(path: &Path, name: &str) -> Result<Option<Index>, Error> {
-    let Some((prefix, _)) = name
-        .split_once("-of-")
-        .and_then(|(front, _)| front.rsplit_once('-'))
-    else {
+    let Some((prefix, _)) = name.split_once("-of-").and_then(|(front, _)| front.rsplit_once('-')) else {
         return Ok(None);
     };
     let index = path.with_file_name(format!("{prefix}{INDEX_SUFFIX}"));
@@ -106,17 +94,12 @@ fn choose(folder: &Path) -> Result<PathBuf, Error> {
             [] => {}
             [one] => return Ok(folder.join(one)),
             [first, second, ..] => {
-                let found = format!(
-                    "a folder of {} models, {first} and {second} among them; name one",
-                    members.len()
-                );
+                let found = format!("a folder of {} models, {first} and {second} among them; name one", members.len());
                 return Err(not_a_model(folder, found));
             }
         }
     }
-    let pickles = names
-        .iter()
-        .any(|name| name.ends_with(".bin") || name.ends_with(".pth"));
+    let pickles = names.iter().any(|name| name.ends_with(".bin") || name.ends_with(".pth"));
     Err(not_a_model(
         folder,
         if pickles {
@@ -128,15 +111,9 @@ fn choose(folder: &Path) -> Result<PathBuf, Error> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn not_a_model(path: &Path, found: impl Into<String>) -> Error {
-    Error::NotAModel {
-        path: path.to_path_buf(),
-        found: found.into(),
-        expected: EXPECTED,
-    }
+    Error::NotAModel { path: path.to_path_buf(), found: found.into(), expected: EXPECTED }
 }

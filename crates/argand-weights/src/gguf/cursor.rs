@@ -15,11 +15,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Begins at the front of a file. Only its first [`MAX_HEADER`] bytes can be read.
     pub(super) fn new(file: &'a Path, bytes: &'a [u8]) -> Self {
-        Self {
-            file,
-            bytes: &bytes[..bytes.len().min(MAX_HEADER)],
-            at: 0,
-        }
+        Self { file, bytes: &bytes[..bytes.len().min(MAX_HEADER)], at: 0 }
     }
 
     pub(super) fn file(&self) -> &'a Path {
@@ -34,11 +30,7 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
-    pub(super) fn take(
-        &mut self,
-        len: u64,
-        field: impl FnOnce() -> String,
-    ) -> Result<&'a [u8], Error> {
+    pub(super) fn take(&mut self, len: u64, field: impl FnOnce() -> String) -> Result<&'a [u8], Error> {
         let left = self.left();
         match usize::try_from(len).ok().filter(|len| *len <= left) {
             Some(len) => {
@@ -51,12 +43,9 @@ impl<'a> Cursor<'a> {
                 let expected = format!("a header that ends within {MAX_HEADER} bytes");
                 Err(Error::malformed(self.file, field(), found, expected))
             }
-            None => Err(Error::Truncated {
-                file: self.file.to_path_buf(),
-                field: field(),
-                needed: len,
-                left: left as u64,
-            }),
+            None => {
+                Err(Error::Truncated { file: self.file.to_path_buf(), field: field(), needed: len, left: left as u64 })
+            }
         }
     }
 
@@ -90,19 +79,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// A count of things that take at least `smallest` bytes each, so that it bounds what may be allocated for them.
-    pub(super) fn count(
-        &mut self,
-        smallest: usize,
-        field: impl Fn() -> String,
-    ) -> Result<usize, Error> {
+    pub(super) fn count(&mut self, smallest: usize, field: impl Fn() -> String) -> Result<usize, Error> {
         let count = self.u64(&field)?;
         let most = self.left() / smallest;
-        usize::try_from(count)
-            .ok()
-            .filter(|count| *count <= most)
-            .ok_or_else(|| {
-                let expected = format!("at most {most}, as only {} bytes follow", self.left());
-                Error::malformed(self.file, field(), count, expected)
-            })
+        usize::try_from(count).ok().filter(|count| *count <= most).ok_or_else(|| {
+            let expected = format!("at most {most}, as only {} bytes follow", self.left());
+            Error::malformed(self.file, field(), count, expected)
+        })
     }
 }

@@ -26,29 +26,12 @@ pub(crate) fn read(source: &Source, file_index: usize) -> Result<(Metadata, Vec<
     let pair_count = cursor.count(SMALLEST_PAIR, || "metadata_kv_count".to_owned())?;
 
     let metadata = read_metadata(&mut cursor, pair_count)?;
-    let alignment = alignment(&metadata).map_err(|found| {
-        Error::malformed(
-            file,
-            format!("metadata key {ALIGNMENT_KEY}"),
-            found,
-            ALIGNMENT_RULE,
-        )
-    })?;
+    let alignment = alignment(&metadata)
+        .map_err(|found| Error::malformed(file, format!("metadata key {ALIGNMENT_KEY}"), found, ALIGNMENT_RULE))?;
     let described = read_descriptions(&mut cursor, tensor_count)?;
-    let data_start = cursor
-        .position()
-        .next_multiple_of(alignment)
-        .min(bytes.len());
-    let data = DataSection {
-        file,
-        alignment,
-        start: data_start,
-        len: bytes.len() - data_start,
-    };
-    let tensors = described
-        .into_iter()
-        .map(|one| data.place(one, file_index))
-        .collect::<Result<Vec<_>, _>>()?;
+    let data_start = cursor.position().next_multiple_of(alignment).min(bytes.len());
+    let data = DataSection { file, alignment, start: data_start, len: bytes.len() - data_start };
+    let tensors = described.into_iter().map(|one| data.place(one, file_index)).collect::<Result<Vec<_>, _>>()?;
     check_overlap(file, &tensors)?;
     Ok((metadata, tensors))
 }
@@ -69,22 +52,13 @@ fn check_magic_and_version(cursor: &mut Cursor<'_>) -> Result<(), Error> {
     };
     match version {
         2 | VERSION => Ok(()),
-        1 => Err(unsupported(
-            "GGUF version 1".to_owned(),
-            "convert the original model again",
-        )),
+        1 => Err(unsupported("GGUF version 1".to_owned(), "convert the original model again")),
         // Every version so far fits in 16 bits, so a number with those empty was written byte-swapped.
         _ if version != 0 && version & 0xffff == 0 => Err(unsupported(
-            format!(
-                "a big-endian file (version {} byte-swapped)",
-                version.swap_bytes()
-            ),
+            format!("a big-endian file (version {} byte-swapped)", version.swap_bytes()),
             "use the little-endian file of this model",
         )),
-        _ => Err(unsupported(
-            format!("GGUF version {version}"),
-            "this program reads versions 2 and 3",
-        )),
+        _ => Err(unsupported(format!("GGUF version {version}"), "this program reads versions 2 and 3")),
     }
 }
 
@@ -95,10 +69,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata, Erro
         check_name(cursor.file(), &format!("key of metadata pair {at}"), key)?;
         let field = || format!("metadata key {}", quote(key));
         if metadata.contains(key) {
-            return Err(Error::Duplicate {
-                file: cursor.file().to_path_buf(),
-                field: field(),
-            });
+            return Err(Error::Duplicate { file: cursor.file().to_path_buf(), field: field() });
         }
         let value = read_value(cursor, &field)?;
         metadata.set(key, value);
@@ -147,11 +118,7 @@ fn read_value(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String) -> Result<Val
     }
 }
 
-fn read_array(
-    cursor: &mut Cursor<'_>,
-    field: &dyn Fn() -> String,
-    depth: usize,
-) -> Result<Array, Error> {
+fn read_array(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String, depth: usize) -> Result<Array, Error> {
     if depth > MAX_ARRAY_DEPTH {
         let expected = format!("at most {MAX_ARRAY_DEPTH} arrays inside each other");
         return Err(Error::malformed(cursor.file(), field(), "more", expected));
@@ -177,11 +144,7 @@ fn read_array(
 }
 
 /// Reads strings end to end and checks their encoding at once, which is several times faster than one by one.
-fn read_strings(
-    cursor: &mut Cursor<'_>,
-    field: &dyn Fn() -> String,
-    count: usize,
-) -> Result<StrArray, Error> {
+fn read_strings(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String, count: usize) -> Result<StrArray, Error> {
     let mut text = Vec::new();
     let mut ends = Vec::with_capacity(count);
     for at in 0..count {
@@ -195,21 +158,13 @@ fn read_strings(
 }
 
 /// Decodes `count` numbers or truth values of one type.
-fn read_elements(
-    cursor: &mut Cursor<'_>,
-    field: &dyn Fn() -> String,
-    kind: u32,
-    count: u64,
-) -> Result<Array, Error> {
+fn read_elements(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String, kind: u32, count: u64) -> Result<Array, Error> {
     macro_rules! numbers {
         ($type:ty) => {{
             const SIZE: usize = size_of::<$type>();
             let bytes = cursor.take(count.saturating_mul(SIZE as u64), field)?;
             let (chunks, _) = bytes.as_chunks::<SIZE>();
-            chunks
-                .iter()
-                .map(|&chunk| <$type>::from_le_bytes(chunk))
-                .collect()
+            chunks.iter().map(|&chunk| <$type>::from_le_bytes(chunk)).collect()
         }};
     }
     Ok(match kind {
@@ -233,12 +188,7 @@ fn read_elements(
         }
         _ => {
             let found = format!("value type {kind}");
-            return Err(Error::malformed(
-                cursor.file(),
-                field(),
-                found,
-                "a type from 0 to 12",
-            ));
+            return Err(Error::malformed(cursor.file(), field(), found, "a type from 0 to 12"));
         }
     })
 }
@@ -251,20 +201,14 @@ struct Description<'a> {
     offset: u64,
 }
 
-fn read_descriptions<'a>(
-    cursor: &mut Cursor<'a>,
-    count: usize,
-) -> Result<Vec<Description<'a>>, Error> {
+fn read_descriptions<'a>(cursor: &mut Cursor<'a>, count: usize) -> Result<Vec<Description<'a>>, Error> {
     let mut names = HashSet::with_capacity(count);
     let mut described = Vec::with_capacity(count);
     for at in 0..count {
         let one = read_description(cursor, at)?;
         if !names.insert(one.name) {
             let field = format!("tensor {}", quote(one.name));
-            return Err(Error::Duplicate {
-                file: cursor.file().to_path_buf(),
-                field,
-            });
+            return Err(Error::Duplicate { file: cursor.file().to_path_buf(), field });
         }
         described.push(one);
     }
@@ -280,12 +224,7 @@ fn read_description<'a>(cursor: &mut Cursor<'a>, at: usize) -> Result<Descriptio
     let dims = cursor.u32(|| field("dimension count"))? as usize;
     if dims > MAX_DIMS {
         let expected = format!("at most {MAX_DIMS}");
-        return Err(Error::malformed(
-            cursor.file(),
-            field("dimension count"),
-            dims,
-            expected,
-        ));
+        return Err(Error::malformed(cursor.file(), field("dimension count"), dims, expected));
     }
     let mut shape = Vec::with_capacity(dims);
     for dim in 0..dims {
@@ -296,12 +235,7 @@ fn read_description<'a>(cursor: &mut Cursor<'a>, at: usize) -> Result<Descriptio
         match usize::try_from(size) {
             Ok(size) if fits => shape.push(size),
             _ => {
-                return Err(Error::malformed(
-                    cursor.file(),
-                    name_dim(),
-                    size,
-                    "from 1 to 2^63 - 1",
-                ));
+                return Err(Error::malformed(cursor.file(), name_dim(), size, "from 1 to 2^63 - 1"));
             }
         }
     }
@@ -312,16 +246,10 @@ fn read_description<'a>(cursor: &mut Cursor<'a>, at: usize) -> Result<Descriptio
         file: cursor.file().to_path_buf(),
         field: field("type"),
         found,
-        advice: "use a file of this model in another quantisation, for example Q4_K_M or Q8_0"
-            .to_owned(),
+        advice: "use a file of this model in another quantisation, for example Q4_K_M or Q8_0".to_owned(),
     })?;
     let offset = cursor.u64(|| field("offset"))?;
-    Ok(Description {
-        name,
-        shape,
-        element,
-        offset,
-    })
+    Ok(Description { name, shape, element, offset })
 }
 
 /// The element type for ggml's number of it; `Err` describes a type that cannot be read.
@@ -370,34 +298,20 @@ struct DataSection<'a> {
 impl DataSection<'_> {
     fn place(&self, one: Description<'_>, file_index: usize) -> Result<Tensor, Error> {
         let field = |what: &str| format!("tensor {}: {what}", quote(one.name));
-        let size = one.element.size_of(&one.shape).map_err(|expected| {
-            Error::malformed(
-                self.file,
-                field("shape"),
-                format!("{:?}", one.shape),
-                expected,
-            )
-        })?;
+        let size = one
+            .element
+            .size_of(&one.shape)
+            .map_err(|expected| Error::malformed(self.file, field("shape"), format!("{:?}", one.shape), expected))?;
         if one.offset % self.alignment as u64 != 0 {
             let expected = format!("a multiple of the alignment {}", self.alignment);
-            return Err(Error::malformed(
-                self.file,
-                field("offset"),
-                one.offset,
-                expected,
-            ));
+            return Err(Error::malformed(self.file, field("offset"), one.offset, expected));
         }
-        let begin = usize::try_from(one.offset)
-            .ok()
-            .filter(|begin| *begin <= self.len);
+        let begin = usize::try_from(one.offset).ok().filter(|begin| *begin <= self.len);
         let left = begin.map_or(0, |begin| self.len - begin);
         match begin {
             Some(begin) if size <= left => {
                 let begin = self.start + begin;
-                let place = Place {
-                    file: file_index,
-                    range: begin..begin + size,
-                };
+                let place = Place { file: file_index, range: begin..begin + size };
                 Ok(one.element.place(one.name.to_owned(), one.shape, place))
             }
             _ => Err(Error::Truncated {

@@ -32,74 +32,42 @@ impl Part {
         }
         let number = |key: &str, range: std::ops::RangeInclusive<u64>| {
             let value = metadata.get(key);
-            value
-                .and_then(|value| value.as_u64())
-                .filter(|v| range.contains(v))
-                .ok_or_else(|| {
-                    let found = value.map_or("nothing".to_owned(), |v| quote(&format!("{v:?}")));
-                    let expected = format!("an integer from {} to {}", range.start(), range.end());
-                    Error::malformed(file, format!("metadata key {key}"), found, expected)
-                })
+            value.and_then(|value| value.as_u64()).filter(|v| range.contains(v)).ok_or_else(|| {
+                let found = value.map_or("nothing".to_owned(), |v| quote(&format!("{v:?}")));
+                let expected = format!("an integer from {} to {}", range.start(), range.end());
+                Error::malformed(file, format!("metadata key {key}"), found, expected)
+            })
         };
         let count = number(COUNT, 0..=MAX_PARTS)?;
         if count <= 1 {
             return Ok(None);
         }
         let no = number(NO, 0..=count - 1)?;
-        let tensors = metadata
-            .contains(TENSORS)
-            .then(|| number(TENSORS, 0..=i64::MAX as u64));
-        Ok(Some(Self {
-            no,
-            count,
-            tensors: tensors.transpose()?,
-        }))
+        let tensors = metadata.contains(TENSORS).then(|| number(TENSORS, 0..=i64::MAX as u64));
+        Ok(Some(Self { no, count, tensors: tensors.transpose()? }))
     }
 
     /// Paths of all parts, from the path of this one.
     pub(crate) fn siblings(&self, file: &Path) -> Result<Vec<PathBuf>, Error> {
-        let name = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let suffix = |no: u64| format!("-{:05}-of-{:05}.gguf", no + 1, self.count);
         let Some(prefix) = name.strip_suffix(&suffix(self.no)) else {
-            let expected = format!(
-                "a name that ends in {}, as its metadata says",
-                suffix(self.no)
-            );
+            let expected = format!("a name that ends in {}, as its metadata says", suffix(self.no));
             return Err(Error::malformed(file, "file name", quote(name), expected));
         };
-        Ok((0..self.count)
-            .map(|no| file.with_file_name(format!("{prefix}{}", suffix(no))))
-            .collect())
+        Ok((0..self.count).map(|no| file.with_file_name(format!("{prefix}{}", suffix(no)))).collect())
     }
 
     /// Checks that part `no` belongs to the same split as this one.
-    pub(crate) fn check_sibling(
-        &self,
-        file: &Path,
-        metadata: &Metadata,
-        no: u64,
-    ) -> Result<(), Error> {
+    pub(crate) fn check_sibling(&self, file: &Path, metadata: &Metadata, no: u64) -> Result<(), Error> {
         let expected = format!("part {no} of {}", self.count);
         match Self::of(file, metadata)? {
             Some(part) if (part.no, part.count) == (no, self.count) => Ok(()),
             Some(part) => {
                 let found = format!("part {} of {}", part.no, part.count);
-                Err(Error::malformed(
-                    file,
-                    "metadata key split.no",
-                    found,
-                    expected,
-                ))
+                Err(Error::malformed(file, "metadata key split.no", found, expected))
             }
-            None => Err(Error::malformed(
-                file,
-                "metadata key split.count",
-                "nothing",
-                expected,
-            )),
+            None => Err(Error::malformed(file, "metadata key split.count", "nothing", expected)),
         }
     }
 
@@ -108,12 +76,7 @@ impl Part {
         match self.tensors {
             Some(expected) if expected != found as u64 => {
                 let field = format!("metadata key {TENSORS}");
-                Err(Error::malformed(
-                    file,
-                    field,
-                    expected,
-                    format!("{found}, the tensors of all parts"),
-                ))
+                Err(Error::malformed(file, field, expected, format!("{found}, the tensors of all parts")))
             }
             _ => Ok(()),
         }

@@ -47,34 +47,15 @@ impl Writer {
     ///
     /// # Errors
     /// A tensor or the alignment breaks a rule of the format, or the folder cannot be written.
-    pub fn create(
-        path: impl AsRef<Path>,
-        metadata: &Metadata,
-        tensors: Vec<TensorSpec>,
-    ) -> Result<Self, Error> {
+    pub fn create(path: impl AsRef<Path>, metadata: &Metadata, tensors: Vec<TensorSpec>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
-        let alignment = alignment(metadata).map_err(|found| {
-            Error::malformed(
-                &path,
-                format!("metadata key {ALIGNMENT_KEY}"),
-                found,
-                ALIGNMENT_RULE,
-            )
-        })?;
+        let alignment = alignment(metadata)
+            .map_err(|found| Error::malformed(&path, format!("metadata key {ALIGNMENT_KEY}"), found, ALIGNMENT_RULE))?;
         let tensors = check_specs(&path, tensors)?;
         let (header, total) = header(&path, metadata, &tensors, alignment)?;
-        let temporary = temporary_beside(&path)
-            .map_err(Error::io(&path, "create a temporary file beside it"))?;
+        let temporary = temporary_beside(&path).map_err(Error::io(&path, "create a temporary file beside it"))?;
         let file = BufWriter::with_capacity(1 << 20, temporary);
-        let mut writer = Self {
-            path,
-            file,
-            tensors,
-            alignment,
-            total,
-            current: 0,
-            filled: 0,
-        };
+        let mut writer = Self { path, file, tensors, alignment, total, current: 0, filled: 0 };
         writer.put(&header)?;
         Ok(writer)
     }
@@ -91,28 +72,17 @@ impl Writer {
     /// It is another tensor's turn, the tensor gets more bytes than it has, or the disk refuses.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let wrong = |found: String, expected: String| {
-            Err(Error::malformed(
-                &self.path,
-                format!("tensor {}", quote(name)),
-                found,
-                expected,
-            ))
+            Err(Error::malformed(&self.path, format!("tensor {}", quote(name)), found, expected))
         };
         let Some((spec, size)) = self.tensors.get(self.current) else {
             return wrong("another tensor".to_owned(), "no more tensors".to_owned());
         };
         if spec.name != name {
-            return wrong(
-                "its data".to_owned(),
-                format!("data of tensor {} first", quote(&spec.name)),
-            );
+            return wrong("its data".to_owned(), format!("data of tensor {} first", quote(&spec.name)));
         }
         let (left, size) = (size - self.filled, *size);
         if bytes.len() > left {
-            return wrong(
-                format!("{} more bytes", bytes.len()),
-                format!("{left} more, {size} in all"),
-            );
+            return wrong(format!("{} more bytes", bytes.len()), format!("{left} more, {size} in all"));
         }
         self.put(bytes)?;
         self.filled += bytes.len();
@@ -132,42 +102,25 @@ impl Writer {
         if let Some((spec, size)) = self.tensors.get(self.current) {
             let field = format!("tensor {}", quote(&spec.name));
             let found = format!("{} bytes", self.filled);
-            return Err(Error::malformed(
-                &self.path,
-                field,
-                found,
-                format!("{size} before the end"),
-            ));
+            return Err(Error::malformed(&self.path, field, found, format!("{size} before the end")));
         }
-        let Self {
-            path, file, total, ..
-        } = self;
-        let named = file
-            .into_inner()
-            .map_err(|error| write_error(&path, total, error.into_error()))?;
-        named
-            .as_file()
-            .sync_all()
-            .map_err(|error| write_error(&path, total, error))?;
-        named
-            .persist(&path)
-            .map_err(|error| write_error(&path, total, error.error))?;
+        let Self { path, file, total, .. } = self;
+        let named = file.into_inner().map_err(|error| write_error(&path, total, error.into_error()))?;
+        named.as_file().sync_all().map_err(|error| write_error(&path, total, error))?;
+        named.persist(&path).map_err(|error| write_error(&path, total, error.error))?;
         sync_folder(&path)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| write_error(&self.path, self.total, error))
+        self.file.write_all(bytes).map_err(|error| write_error(&self.path, self.total, error))
     }
 }
 
 fn write_error(path: &Path, total: u64, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull {
-            file: path.to_path_buf(),
-            needed: total,
-        },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::DiskFull { file: path.to_path_buf(), needed: total }
+        }
         _ => Error::io(path, "write")(error),
     }
 }
@@ -185,18 +138,14 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A rename is only durable once its folder is.
 fn sync_folder(path: &Path) -> Result<(), Error> {
     if cfg!(unix) {
         let folder = folder_of(path);
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(Error::io(folder, "sync"))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder, "sync"))?;
     }
     Ok(())
 }
@@ -208,10 +157,7 @@ fn check_specs(path: &Path, tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec,
         check_name(path, "name of a tensor", &spec.name)?;
         if !names.insert(spec.name.as_str()) {
             let field = format!("tensor {}", quote(&spec.name));
-            return Err(Error::Duplicate {
-                file: path.to_path_buf(),
-                field,
-            });
+            return Err(Error::Duplicate { file: path.to_path_buf(), field });
         }
     }
     let sized = tensors.into_iter().map(|spec| {
@@ -222,9 +168,7 @@ fn check_specs(path: &Path, tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec,
         if spec.shape.len() > MAX_DIMS || spec.shape.contains(&0) {
             return Err(bad(format!("at most {MAX_DIMS} dimensions, none zero")));
         }
-        let size = Element::Coded(spec.codec)
-            .size_of(&spec.shape)
-            .map_err(bad)?;
+        let size = Element::Coded(spec.codec).size_of(&spec.shape).map_err(bad)?;
         Ok((spec, size))
     });
     sized.collect()
@@ -264,12 +208,7 @@ fn header(
         let padded = *size as u64 + padding(*size, alignment) as u64;
         offset = offset.checked_add(padded).ok_or_else(|| {
             let field = format!("tensor {}", quote(&spec.name));
-            Error::malformed(
-                path,
-                field,
-                "tensors of more than 2^64 bytes",
-                "a file that can exist",
-            )
+            Error::malformed(path, field, "tensors of more than 2^64 bytes", "a file that can exist")
         })?;
     }
     out.resize(out.len() + padding(out.len(), alignment), 0);
@@ -320,9 +259,7 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
     macro_rules! numbers {
         ($kind:expr, $values:expr) => {{
             head($kind);
-            $values
-                .iter()
-                .for_each(|value| out.extend(value.to_le_bytes()));
+            $values.iter().for_each(|value| out.extend(value.to_le_bytes()));
         }};
     }
     match array {
@@ -348,5 +285,20 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
             head(t::ARRAY);
             arrays.iter().for_each(|inner| put_array(out, inner));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_of_its_own() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = write_error(Path::new("m.gguf"), 77, kind.into());
+            assert!(error.to_string().starts_with("m.gguf: the disk is full: the whole file needs 77 bytes"));
+        }
+        let other = write_error(Path::new("m.gguf"), 77, io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(other, Error::Io { doing: "write", .. }));
     }
 }

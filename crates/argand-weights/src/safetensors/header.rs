@@ -57,9 +57,7 @@ pub(super) struct Unique<T>(pub(super) T);
 
 impl<'de, T: Collect<'de>> Deserialize<'de> for Unique<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_map(UniqueVisitor(PhantomData))
-            .map(Self)
+        deserializer.deserialize_map(UniqueVisitor(PhantomData)).map(Self)
     }
 }
 
@@ -78,13 +76,9 @@ impl<'de, T: Collect<'de>> Visitor<'de> for UniqueVisitor<T> {
         while let Some(name) = map.next_key::<String>()? {
             let about = quote(&name);
             if !seen.insert(name.clone()) {
-                return Err(A::Error::custom(format!(
-                    "name {about}: found a second time"
-                )));
+                return Err(A::Error::custom(format!("name {about}: found a second time")));
             }
-            collected
-                .collect(name, &mut map)
-                .map_err(|error| A::Error::custom(format!("name {about}: {error}")))?;
+            collected.collect(name, &mut map).map_err(|error| A::Error::custom(format!("name {about}: {error}")))?;
         }
         Ok(collected)
     }

@@ -36,12 +36,7 @@ impl Index {
 
     fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
         let raw: RawIndex = serde_json::from_slice(json).map_err(|error| {
-            Error::malformed(
-                path,
-                "JSON",
-                printable(&error),
-                "an object with a \"weight_map\" of names to files",
-            )
+            Error::malformed(path, "JSON", printable(&error), "an object with a \"weight_map\" of names to files")
         })?;
         let pairs = raw.weight_map.0;
         let shards: BTreeSet<&str> = pairs.iter().map(|(_, shard)| shard.as_str()).collect();
@@ -50,27 +45,11 @@ impl Index {
             check_shard_name(path, tensor, shard)?;
         }
         if shards.is_empty() {
-            return Err(Error::malformed(
-                path,
-                "weight_map",
-                "no tensors",
-                "at least one",
-            ));
+            return Err(Error::malformed(path, "weight_map", "no tensors", "at least one"));
         }
-        let places: HashMap<&str, usize> = shards
-            .iter()
-            .enumerate()
-            .map(|(at, shard)| (shard.as_str(), at))
-            .collect();
-        let weight_map = pairs
-            .iter()
-            .map(|(tensor, shard)| (tensor.clone(), places[shard.as_str()]))
-            .collect();
-        Ok(Self {
-            path: path.to_path_buf(),
-            shards,
-            weight_map,
-        })
+        let places: HashMap<&str, usize> = shards.iter().enumerate().map(|(at, shard)| (shard.as_str(), at)).collect();
+        let weight_map = pairs.iter().map(|(tensor, shard)| (tensor.clone(), places[shard.as_str()])).collect();
+        Ok(Self { path: path.to_path_buf(), shards, weight_map })
     }
 
     /// Whether `name` is the name of a shard.
@@ -80,24 +59,12 @@ impl Index {
 
     /// Paths of all shards; an error names all that are missing.
     pub(crate) fn shard_paths(&self) -> Result<Vec<PathBuf>, Error> {
-        let paths: Vec<PathBuf> = self
-            .shards
-            .iter()
-            .map(|shard| self.path.with_file_name(shard))
-            .collect();
-        let missing: Vec<PathBuf> = paths
-            .iter()
-            .filter(|path| !path.exists())
-            .cloned()
-            .collect();
+        let paths: Vec<PathBuf> = self.shards.iter().map(|shard| self.path.with_file_name(shard)).collect();
+        let missing: Vec<PathBuf> = paths.iter().filter(|path| !path.exists()).cloned().collect();
         if missing.is_empty() {
             return Ok(paths);
         }
-        Err(Error::MissingParts {
-            file: self.path.clone(),
-            count: paths.len(),
-            missing,
-        })
+        Err(Error::MissingParts { file: self.path.clone(), count: paths.len(), missing })
     }
 
     /// Checks that the shards hold what the index says; the place of a tensor is that of its shard.
@@ -120,12 +87,7 @@ impl Index {
     fn contradiction(&self, tensor: &str, found: &str, listed: usize) -> Error {
         let field = format!("weight_map: tensor {}", quote(tensor));
         let found = format!("the tensor in {found}");
-        Error::malformed(
-            &self.path,
-            field,
-            found,
-            format!("it in {}", self.shards[listed]),
-        )
+        Error::malformed(&self.path, field, found, format!("it in {}", self.shards[listed]))
     }
 }
 
@@ -178,33 +140,16 @@ mod tests {
         ];
         for name in names {
             let error = parse(&format!(r#"{{"weight_map": {{"w": "{name}"}}}}"#)).err();
-            let message = error
-                .unwrap_or_else(|| panic!("{name} was accepted"))
-                .to_string();
-            assert!(
-                message.contains("index.json") && message.contains("tensor \"w\""),
-                "{message}"
-            );
+            let message = error.unwrap_or_else(|| panic!("{name} was accepted")).to_string();
+            assert!(message.contains("index.json") && message.contains("tensor \"w\""), "{message}");
         }
     }
 
     #[test]
     fn repeated_and_empty_maps_are_refused() {
         let twice = r#"{"weight_map": {"w": "a.safetensors", "w": "b.safetensors"}}"#;
-        assert!(
-            parse(twice)
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("second time")
-        );
-        assert!(
-            parse(r#"{"weight_map": {}}"#)
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("no tensors")
-        );
+        assert!(parse(twice).err().unwrap().to_string().contains("second time"));
+        assert!(parse(r#"{"weight_map": {}}"#).err().unwrap().to_string().contains("no tensors"));
         assert!(parse(r#"{"weight_map": 3}"#).is_err());
     }
 }

@@ -1,0 +1,34 @@
+//! Writes tiny valid files for the fuzz targets to start from:
+//! `cargo run -p argand-weights --example seed_corpus -- crates/argand-weights/fuzz/corpus`.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::path::Path;
+use std::{fs, io};
+
+use common::{RawGguf, RawTensor, array_head, pair};
+
+fn main() -> io::Result<()> {
+    let Some(corpus) = std::env::args().nth(1) else {
+        eprintln!("usage: seed_corpus FOLDER");
+        return Ok(());
+    };
+    let nested = [array_head(9, 1), array_head(6, 1), 1.5f32.to_le_bytes().to_vec()].concat();
+    let aligned = RawGguf::with_pair(pair("general.alignment", 4, &64u32.to_le_bytes()));
+    let seeds = [
+        ("gguf/every_type", common::tiny_gguf()),
+        ("gguf/version_2", RawGguf { version: 2, ..RawGguf::default() }.bytes()),
+        ("gguf/nested", RawGguf::with_pair(pair("k", 9, &nested)).bytes()),
+        ("gguf/alignment", aligned.bytes()),
+        ("gguf/foreign", RawGguf::with_tensors(&[RawTensor::new("ids", &[4], 26, 0)]).bytes()),
+        ("safetensors/tiny", common::tiny_safetensors()),
+        ("safetensors/empty", common::safetensors("{}", &[])),
+    ];
+    for (name, bytes) in seeds {
+        let path = Path::new(&corpus).join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs::write(path, bytes)?;
+    }
+    Ok(())
+}
