@@ -58,7 +58,7 @@ pub(crate) fn fit_affine<const N: usize>(x: &[Lanes; N], search: Search) -> (Lan
             }
         }
     }
-    (scale, min.map(|min| -min))
+    (scale, min.map(|min| 0.0 - min)) // unlike -min never a negative zero
 }
 
 /// The scale that minimises the squared error of `scale * level`, weighted by the square of the value, with levels in

@@ -90,8 +90,11 @@ fn encode_symmetric(values: &[f32; 32], centre: f32) -> (f32, [u8; 32]) {
 
 /// Scale, minimum and levels such that both extremes of the values fall on the ends of the range `0..=top`.
 fn encode_affine(values: &[f32; 32], top: f32) -> (f32, f32, [u8; 32]) {
-    let min = values.iter().copied().fold(f32::INFINITY, f32::min);
-    let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    // Comparisons, because `f32::min` may return either of two zeros.
+    let extreme = |better: fn(f32, f32) -> bool| {
+        values.iter().fold(values[0], |most, &value| if better(value, most) { value } else { most })
+    };
+    let (min, max) = (extreme(|value, least| value < least), extreme(|value, most| value > most));
     let scale = (max - min) / top;
     let inverse = inverse(scale);
     let level = |value: f32| ((value - min) * inverse + 0.5).min(top) as u8;
