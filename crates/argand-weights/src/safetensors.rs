@@ -117,7 +117,7 @@ fn check_no_gaps(source: &Source, tensors: &[Tensor], data_start: usize) -> Resu
     ranges.sort_by_key(|range| range.start);
     let file_end = source.bytes().len();
     let mut covered = data_start;
-    for range in ranges.into_iter().chain([file_end..file_end]) {
+    for range in ranges.into_iter().chain(std::iter::once(file_end..file_end)) {
         if range.start != covered {
             let found = format!("bytes {covered} to {} of the file in no tensor", range.start);
             return Err(Error::malformed(source.path(), "tensor data", found, "tensors without gaps"));

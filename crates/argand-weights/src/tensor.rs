@@ -121,7 +121,7 @@ impl Element {
             Self::Foreign(_, bits) => {
                 let bits = rows.checked_mul(columns).and_then(|n| n.checked_mul(bits));
                 let bits = bits.ok_or_else(too_big)?;
-                if bits % 8 != 0 {
+                if !bits.is_multiple_of(8) {
                     return Err("a whole number of bytes".to_owned());
                 }
                 Ok(bits / 8)

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use argand_codec::Codec;
 use argand_weights::gguf::{TensorSpec, Writer};
-use argand_weights::{Checkpoint, Error, Metadata, Value};
+use argand_weights::{Array, Checkpoint, Error, Metadata, Value};
 use common::{every_type, tiny_tensors, write_gguf};
 
 fn spec(name: &str, shape: &[usize]) -> TensorSpec {
@@ -168,6 +168,10 @@ fn what_the_reader_would_refuse_is_not_written() {
     let mut meta = Metadata::new();
     meta.set("general.alignment", Value::U32(3));
     refuse(&meta, vec![], "general.alignment");
+    let deep = (0..8).fold(Array::U8(vec![1]), |inner, _| Array::Array(vec![inner]));
+    let mut meta = Metadata::new();
+    meta.set("deep", Value::Array(deep));
+    refuse(&meta, vec![], "metadata key \"deep\": found more, expected at most 8 arrays");
     assert_eq!(names_in(folder.path()), Vec::<String>::new());
     let missing = folder.path().join("no/such/folder/m.gguf");
     assert!(matches!(Writer::create(missing, &none, vec![]), Err(Error::Io { .. })));

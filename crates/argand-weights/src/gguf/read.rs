@@ -302,7 +302,7 @@ impl DataSection<'_> {
             .element
             .size_of(&one.shape)
             .map_err(|expected| Error::malformed(self.file, field("shape"), format!("{:?}", one.shape), expected))?;
-        if one.offset % self.alignment as u64 != 0 {
+        if !one.offset.is_multiple_of(self.alignment as u64) {
             let expected = format!("a multiple of the alignment {}", self.alignment);
             return Err(Error::malformed(self.file, field("offset"), one.offset, expected));
         }

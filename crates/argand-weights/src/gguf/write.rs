@@ -9,7 +9,7 @@ use argand_codec::Codec;
 use tempfile::NamedTempFile;
 
 use super::read::value_type as t;
-use super::{ALIGNMENT_KEY, ALIGNMENT_RULE, MAGIC, MAX_ALIGNMENT, MAX_DIMS, VERSION, alignment};
+use super::{ALIGNMENT_KEY, ALIGNMENT_RULE, MAGIC, MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, VERSION, alignment};
 use crate::Error;
 use crate::error::quote;
 use crate::metadata::{Array, Metadata, Value};
@@ -193,6 +193,13 @@ fn header(
     out.extend((metadata.len() as u64).to_le_bytes());
     for (at, (key, value)) in metadata.iter().enumerate() {
         check_name(path, &format!("key of metadata pair {at}"), key)?;
+        if let Value::Array(array) = value
+            && depth(array) > MAX_ARRAY_DEPTH
+        {
+            let field = format!("metadata key {}", quote(key));
+            let expected = format!("at most {MAX_ARRAY_DEPTH} arrays inside each other");
+            return Err(Error::malformed(path, field, "more", expected));
+        }
         put_str(&mut out, key);
         put_value(&mut out, value);
     }
@@ -214,6 +221,13 @@ fn header(
     out.resize(out.len() + padding(out.len(), alignment), 0);
     let total = offset.saturating_add(out.len() as u64);
     Ok((out, total))
+}
+
+fn depth(array: &Array) -> usize {
+    match array {
+        Array::Array(inner) => 1 + inner.iter().map(depth).max().unwrap_or(0),
+        _ => 1,
+    }
 }
 
 fn put_str(out: &mut Vec<u8>, text: &str) {
