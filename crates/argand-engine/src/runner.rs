@@ -137,3 +137,32 @@ pub trait Runner: Send {
     /// Copies the contents of page `from` to page `to`, all layers.
     fn copy_page(&mut self, from: u32, to: u32);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broken_promise_is_found() {
+        let limits = Limits { vocab: 10, page_tokens: 2, pages: 4, context: 6, max_rows: 5 };
+        let seq = |rows, past, pages| SeqRows { rows, past, pages };
+        let check = |tokens: &[u32], seqs: &[SeqRows<'_>], logit_rows: &[u32]| {
+            let positions = vec![0; tokens.len()];
+            let batch = StepBatch { tokens, positions: &positions, seqs, logit_rows };
+            batch.check(&limits).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(&[1, 2, 3], &[seq(0..1, 3, &[0, 1]), seq(1..3, 0, &[2])], &[0, 2]), Ok(()));
+        let found = |result: Result<(), String>, what: &str| {
+            let error = result.expect_err(what);
+            assert!(error.contains(what), "{error}");
+        };
+        found(check(&[1; 6], &[seq(0..6, 0, &[0, 1, 2])], &[]), "at most 5 rows");
+        found(check(&[10], &[seq(0..1, 0, &[0])], &[]), "token 10");
+        found(check(&[1], &[seq(0..1, 2, &[0])], &[]), "3 tokens in 1 pages of 2");
+        found(check(&[1], &[seq(0..1, 6, &[0, 1, 2, 3])], &[]), "context 6");
+        found(check(&[1], &[seq(0..1, 0, &[4])], &[]), "page 4 of 4");
+        found(check(&[1, 2], &[seq(0..1, 0, &[0])], &[]), "cover 1 of 2");
+        found(check(&[1, 2], &[seq(1..2, 0, &[0])], &[]), "rows 1..2");
+        found(check(&[1], &[seq(0..1, 0, &[0])], &[1]), "logit rows");
+    }
+}

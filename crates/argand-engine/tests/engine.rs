@@ -214,6 +214,31 @@ fn too_few_pages_pause_the_newest_and_change_nothing() {
 }
 
 #[test]
+fn the_oldest_is_never_stopped_by_newer_ones() {
+    let mut engine = engine(Limits { pages: 20, ..LIMITS });
+    let ids: Vec<_> = (0..6).map(|n| engine.add(request(prompt(n, 10), 50)).expect("accepted")).collect();
+    for step in 0..50 {
+        let events = engine.step().expect("runs");
+        let served = events.iter().any(|e| matches!(e, Event::Token { seq, .. } if *seq == ids[0]));
+        assert!(served, "step {step}");
+    }
+    assert!(engine.usage().waiting > 0, "others had to wait");
+}
+
+#[test]
+fn rejected_drafts_keep_no_pages() {
+    let mut engine = engine(LIMITS);
+    let lookup = Some(LookupOptions { max_draft: 16 });
+    engine.add(Request { lookup, ..request(prompt(1, 20), 150) }).expect("accepted");
+    let mut tokens = 20;
+    while !engine.is_idle() {
+        let events = engine.step().expect("runs");
+        tokens += events.iter().filter(|e| matches!(e, Event::Token { .. })).count();
+        assert!(engine.usage().pages.held <= LIMITS.pages_for(tokens), "{tokens} tokens, {:?}", engine.usage());
+    }
+}
+
+#[test]
 fn a_sequence_that_cannot_fit_alone_says_so() {
     let mut engine = engine(Limits { pages: 5, ..LIMITS });
     let needs = engine.add(request(prompt(1, 21), 1)).expect_err("21 tokens need 6 pages");

@@ -142,3 +142,25 @@ fn logprobs_are_those_of_the_model() {
     assert_eq!(found.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 1, 3]);
     assert!((found.top[0].1 - (2.0 - sum.ln())).abs() < 1e-6);
 }
+
+#[test]
+fn the_draw_depends_on_what_is_in_play_and_not_on_how_it_was_selected() {
+    let mut sampler = Sampler::new();
+    let logits: Vec<f32> = (0..300).map(|i| ((i * 37) % 300) as f32 / 60.0).collect();
+    let top = Sampling { top_k: 9, ..Sampling::default() };
+    // The same nine tokens, left by forbidding all others: these stay in the order of the vocabulary.
+    let best = |id: &u32| logits[*id as usize] > 290.5 / 60.0;
+    let forbidden = (0..300).filter(|id| !best(id)).map(|id| (id, f32::NEG_INFINITY)).collect();
+    let only = Sampling { logit_bias: forbidden, ..Sampling::default() };
+    let history = [0; 200];
+    let mut drawn = Vec::new();
+    for n in 0..history.len() {
+        let context = SampleContext { history: &history[..n], prompt: 0, seed: 3, stream: 0 };
+        let id = sampler.sample(&top, &logits, &context).expect("a token");
+        assert_eq!(sampler.sample(&only, &logits, &context), Ok(id), "position {n}");
+        drawn.push(id);
+    }
+    drawn.sort_unstable();
+    drawn.dedup();
+    assert_eq!(drawn.len(), 9, "every position draws anew");
+}
