@@ -1,1 +1,95 @@
 //! One page per model architecture.
+//!
+//! A page is a file in `pages/` and a line in [`PAGES`]: it reads facts from whatever configuration a checkpoint brings,
+//! builds the graph, and lists the names that its weights have in files. Pages never mention devices, number formats of
+//! stored weights, cache layout, adapters or sharding.
+
+#![forbid(unsafe_code)]
+
+pub mod decoder;
+mod error;
+pub mod facts;
+pub mod names;
+pub mod pages;
+pub mod rope;
+
+use argand_graph::Graph;
+use argand_weights::Checkpoint;
+pub use error::Error;
+use facts::Facts;
+use names::{Located, Name};
+
+/// An architecture.
+#[derive(Debug)]
+pub struct Page {
+    /// Name of the family.
+    pub name: &'static str,
+    /// Values of `general.architecture` in GGUF files.
+    pub gguf: &'static [&'static str],
+    /// Values of `model_type` in `config.json`.
+    pub hf: &'static [&'static str],
+    /// Names of weights that differ from the usual ones of a decoder, or need something done to them.
+    pub names: &'static [Name],
+    /// Builds the graph.
+    pub graph: fn(&Facts<'_>) -> Result<Graph, Error>,
+}
+
+/// Every architecture.
+pub const PAGES: &[&Page] = &[
+    &pages::llama::PAGE,
+    &pages::mistral::PAGE,
+    &pages::qwen2::PAGE,
+    &pages::gemma2::PAGE,
+    &pages::gemma3::PAGE,
+    &pages::smollm3::PAGE,
+    &pages::phi3::PAGE,
+];
+
+/// A model: its graph, and where its weights lie in the checkpoint.
+pub struct Model<'a> {
+    /// The architecture.
+    pub page: &'static Page,
+    /// What is computed.
+    pub graph: Graph,
+    facts: Facts<'a>,
+}
+
+impl<'a> Model<'a> {
+    /// Reads the architecture of a checkpoint. `context` is the longest sequence that is to be run; position scalings
+    /// that depend on it are chosen by it.
+    ///
+    /// # Errors
+    /// An unknown architecture, a missing or odd fact.
+    pub fn open(checkpoint: &'a Checkpoint, context: Option<usize>) -> Result<Self, Error> {
+        Self::new(Facts::of_checkpoint(checkpoint, context)?)
+    }
+
+    /// Reads the architecture from a `config.json` alone, to draw it or to count its costs.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_config(config: &'a serde_json::Value, context: Option<usize>) -> Result<Self, Error> {
+        Self::new(Facts::of_config(config, context)?)
+    }
+
+    fn new(facts: Facts<'a>) -> Result<Self, Error> {
+        let page = facts.page()?;
+        Ok(Model { page, graph: (page.graph)(&facts)?, facts })
+    }
+
+    /// The longest sequence that the model was made for.
+    ///
+    /// # Errors
+    /// When the configuration does not say.
+    pub fn context(&self) -> Result<usize, Error> {
+        self.facts.usize(facts::CONTEXT)
+    }
+
+    /// Where the weight of a canonical name lies.
+    ///
+    /// # Errors
+    /// When the page has no such name.
+    pub fn locate(&self, canonical: &str) -> Result<Located, Error> {
+        names::locate(self.page, &self.facts, canonical)
+    }
+}

@@ -25,8 +25,12 @@ pub enum Unary {
     GeluErf,
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
     GeluTanh,
+    /// `1 / sqrt(x)`.
+    Rsqrt,
     /// `factor * x`.
     Scale(f32),
+    /// `x + constant`.
+    Offset(f32),
     /// `cap * tanh(x / cap)`.
     Softcap(f32),
 }
@@ -124,9 +128,7 @@ dispatch! {
 /// Splits `len` into steps of at most `LANES` values: `(start, values)`.
 #[inline(always)]
 fn steps<S: Simd>(len: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..len)
-        .step_by(S::LANES)
-        .map(move |at| (at, S::LANES.min(len - at)))
+    (0..len).step_by(S::LANES).map(move |at| (at, S::LANES.min(len - at)))
 }
 
 /// Loads `n` values, the common whole vector without a mask.
@@ -136,13 +138,7 @@ fn steps<S: Simd>(len: usize) -> impl Iterator<Item = (usize, usize)> {
 #[inline(always)]
 pub(crate) unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
     // SAFETY: the caller's contract.
-    unsafe {
-        if n == S::LANES {
-            s.load(p)
-        } else {
-            s.load_n(p, n)
-        }
-    }
+    unsafe { if n == S::LANES { s.load(p) } else { s.load_n(p, n) } }
 }
 
 /// Stores `n` values, the common whole vector without a mask.
@@ -152,13 +148,7 @@ pub(crate) unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
 #[inline(always)]
 pub(crate) unsafe fn store<S: Simd>(s: S, p: *mut f32, v: S::F, n: usize) {
     // SAFETY: the caller's contract.
-    unsafe {
-        if n == S::LANES {
-            s.store(p, v)
-        } else {
-            s.store_n(p, v, n)
-        }
-    }
+    unsafe { if n == S::LANES { s.store(p, v) } else { s.store_n(p, v, n) } }
 }
 
 /// `out[i] = f(x[i])`; `x` may be `out`.
@@ -178,24 +168,10 @@ unsafe fn map<S: Simd>(s: S, len: usize, x: *const f32, out: *mut f32, f: impl F
 /// # Safety
 /// As [`map`], for `a` and `b`.
 #[inline(always)]
-unsafe fn zip<S: Simd>(
-    s: S,
-    len: usize,
-    a: *const f32,
-    b: *const f32,
-    out: *mut f32,
-    f: impl Fn(S::F, S::F) -> S::F,
-) {
+unsafe fn zip<S: Simd>(s: S, len: usize, a: *const f32, b: *const f32, out: *mut f32, f: impl Fn(S::F, S::F) -> S::F) {
     for (at, n) in steps::<S>(len) {
         // SAFETY: the caller's contract, for the `n` values at `at`.
-        unsafe {
-            store(
-                s,
-                out.add(at),
-                f(load(s, a.add(at), n), load(s, b.add(at), n)),
-                n,
-            )
-        }
+        unsafe { store(s, out.add(at), f(load(s, a.add(at), n), load(s, b.add(at), n)), n) }
     }
 }
 
@@ -208,10 +184,7 @@ fn sum<S: Simd>(s: S, x: &[f32], f: impl Fn(S::F) -> S::F) -> f32 {
     for block in blocks {
         for (lane, sum) in sums.iter_mut().enumerate() {
             // SAFETY: a block holds four vectors.
-            *sum = s.add(
-                *sum,
-                f(unsafe { s.load(block.as_ptr().add(lane * S::LANES)) }),
-            );
+            *sum = s.add(*sum, f(unsafe { s.load(block.as_ptr().add(lane * S::LANES)) }));
         }
     }
     for (at, n) in steps::<S>(rest.len()) {
@@ -235,11 +208,7 @@ fn silu<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     let half = s.mul(x, s.splat(0.5));
-    s.fma(
-        half,
-        s.erf(s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))),
-        half,
-    )
+    s.fma(half, s.erf(s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2))), half)
 }
 
 #[inline(always)]
@@ -266,7 +235,9 @@ macro_rules! with_unary {
             Unary::Tanh => $run!(|x| $s.tanh(x)),
             Unary::GeluErf => $run!(|x| gelu_erf($s, x)),
             Unary::GeluTanh => $run!(|x| gelu_tanh($s, x)),
+            Unary::Rsqrt => $run!(|x| $s.div($s.splat(1.0), $s.sqrt(x))),
             Unary::Scale(factor) => $run!(|x| $s.mul(x, $s.splat(factor))),
+            Unary::Offset(constant) => $run!(|x| $s.add(x, $s.splat(constant))),
             Unary::Softcap(cap) => $run!(|x| softcap($s, x, cap)),
         }
     };
@@ -307,14 +278,7 @@ fn unary_in_place_kernel<S: Simd>(s: S, f: Unary, x: &mut [f32]) {
 }
 
 #[inline(always)]
-unsafe fn binary_raw<S: Simd>(
-    s: S,
-    f: Binary,
-    len: usize,
-    a: *const f32,
-    b: &[f32],
-    out: *mut f32,
-) {
+unsafe fn binary_raw<S: Simd>(s: S, f: Binary, len: usize, a: *const f32, b: &[f32], out: *mut f32) {
     macro_rules! run {
         (|$a:ident, $b:ident| $body:expr) => {
             for at in (0..len).step_by(b.len().max(1)) {
@@ -349,24 +313,14 @@ unsafe fn binary_raw<S: Simd>(
 #[inline(always)]
 fn binary_kernel<S: Simd>(s: S, f: Binary, a: &[f32], b: &[f32], out: &mut [f32]) {
     assert_eq!(a.len(), out.len());
-    assert!(
-        a.len().is_multiple_of(b.len()),
-        "{} values over {}",
-        a.len(),
-        b.len()
-    );
+    assert!(a.len().is_multiple_of(b.len()), "{} values over {}", a.len(), b.len());
     // SAFETY: checked above; the slices cannot overlap.
     unsafe { binary_raw(s, f, a.len(), a.as_ptr(), b, out.as_mut_ptr()) }
 }
 
 #[inline(always)]
 fn binary_in_place_kernel<S: Simd>(s: S, f: Binary, a: &mut [f32], b: &[f32]) {
-    assert!(
-        a.len().is_multiple_of(b.len()),
-        "{} values over {}",
-        a.len(),
-        b.len()
-    );
+    assert!(a.len().is_multiple_of(b.len()), "{} values over {}", a.len(), b.len());
     let p = a.as_mut_ptr();
     // SAFETY: checked above; input and output are the same slice.
     unsafe { binary_raw(s, f, a.len(), p, b, p) }
@@ -374,34 +328,15 @@ fn binary_in_place_kernel<S: Simd>(s: S, f: Binary, a: &mut [f32], b: &[f32]) {
 
 /// The rows of `x` and `out`.
 #[inline(always)]
-fn rows<'a>(
-    cols: usize,
-    x: &'a [f32],
-    out: &'a mut [f32],
-) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> {
+fn rows<'a>(cols: usize, x: &'a [f32], out: &'a mut [f32]) -> impl Iterator<Item = (&'a [f32], &'a mut [f32])> {
     assert_eq!(x.len(), out.len());
-    assert!(
-        x.len().is_multiple_of(cols),
-        "{} values in rows of {cols}",
-        x.len()
-    );
-    x.chunks_exact(cols.max(1))
-        .zip(out.chunks_exact_mut(cols.max(1)))
+    assert!(x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
+    x.chunks_exact(cols.max(1)).zip(out.chunks_exact_mut(cols.max(1)))
 }
 
 #[inline(always)]
-fn rms_norm_kernel<S: Simd>(
-    s: S,
-    cols: usize,
-    x: &[f32],
-    weight: Option<&[f32]>,
-    eps: f32,
-    out: &mut [f32],
-) {
-    assert!(
-        weight.is_none_or(|w| w.len() == cols),
-        "the weight is not [{cols}]"
-    );
+fn rms_norm_kernel<S: Simd>(s: S, cols: usize, x: &[f32], weight: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    assert!(weight.is_none_or(|w| w.len() == cols), "the weight is not [{cols}]");
     for (x, out) in rows(cols, x, out) {
         let squares = sum(
             s,
@@ -424,14 +359,8 @@ fn layer_norm_kernel<S: Simd>(
     eps: f32,
     out: &mut [f32],
 ) {
-    assert!(
-        weight.is_none_or(|w| w.len() == cols),
-        "the weight is not [{cols}]"
-    );
-    assert!(
-        bias.is_none_or(|b| b.len() == cols),
-        "the bias is not [{cols}]"
-    );
+    assert!(weight.is_none_or(|w| w.len() == cols), "the weight is not [{cols}]");
+    assert!(bias.is_none_or(|b| b.len() == cols), "the bias is not [{cols}]");
     for (x, out) in rows(cols, x, out) {
         let mean = sum(
             s,
@@ -453,15 +382,7 @@ fn layer_norm_kernel<S: Simd>(
         );
         let squares = squares + rest.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>();
         let variance = squares / cols as f32;
-        affine(
-            s,
-            x,
-            out,
-            mean_v,
-            s.splat(1.0 / (variance + eps).sqrt()),
-            weight,
-            bias,
-        );
+        affine(s, x, out, mean_v, s.splat(1.0 / (variance + eps).sqrt()), weight, bias);
     }
 }
 
@@ -493,11 +414,7 @@ fn affine<S: Simd>(
 
 #[inline(always)]
 fn softmax_kernel<S: Simd>(s: S, cols: usize, x: &mut [f32]) {
-    assert!(
-        x.len().is_multiple_of(cols),
-        "{} values in rows of {cols}",
-        x.len()
-    );
+    assert!(x.len().is_multiple_of(cols), "{} values in rows of {cols}", x.len());
     for row in x.chunks_exact_mut(cols.max(1)) {
         let largest = row_max(s, row);
         if largest == f32::NEG_INFINITY {
@@ -529,10 +446,7 @@ fn softmax_kernel<S: Simd>(s: S, cols: usize, x: &mut [f32]) {
 #[inline(always)]
 fn row_max<S: Simd>(s: S, row: &[f32]) -> f32 {
     let whole = row.chunks_exact(S::LANES);
-    let rest = whole
-        .remainder()
-        .iter()
-        .fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let rest = whole.remainder().iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     let mut largest = s.splat(rest);
     for chunk in whole {
         // SAFETY: a chunk holds one vector.
@@ -542,25 +456,11 @@ fn row_max<S: Simd>(s: S, row: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn rope_kernel<S: Simd>(
-    s: S,
-    style: RopeStyle,
-    head_dim: usize,
-    x: &mut [f32],
-    cos: &[f32],
-    sin: &[f32],
-) {
+fn rope_kernel<S: Simd>(s: S, style: RopeStyle, head_dim: usize, x: &mut [f32], cos: &[f32], sin: &[f32]) {
     let pairs = cos.len();
     assert_eq!(pairs, sin.len());
-    assert!(
-        2 * pairs <= head_dim,
-        "{pairs} pairs in heads of {head_dim} dims"
-    );
-    assert!(
-        x.len().is_multiple_of(head_dim),
-        "{} values in heads of {head_dim}",
-        x.len()
-    );
+    assert!(2 * pairs <= head_dim, "{pairs} pairs in heads of {head_dim} dims");
+    assert!(x.len().is_multiple_of(head_dim), "{} values in heads of {head_dim}", x.len());
     for head in x.chunks_exact_mut(head_dim.max(1)) {
         match style {
             RopeStyle::Half => {
@@ -568,10 +468,7 @@ fn rope_kernel<S: Simd>(
                 for (at, n) in steps::<S>(pairs) {
                     // SAFETY: all four slices have `pairs` values, `n` of them left at `at`.
                     unsafe {
-                        let (c, d) = (
-                            load(s, cos.as_ptr().add(at), n),
-                            load(s, sin.as_ptr().add(at), n),
-                        );
+                        let (c, d) = (load(s, cos.as_ptr().add(at), n), load(s, sin.as_ptr().add(at), n));
                         let (low, high) = (low.as_mut_ptr().add(at), high.as_mut_ptr().add(at));
                         let (a, b) = (load(s, low, n), load(s, high, n));
                         store(s, low, s.neg_fma(b, d, s.mul(a, c)), n);
@@ -608,12 +505,7 @@ fn from_f16_kernel<S: Simd>(s: S, x: &[f16], out: &mut [f32]) {
     let whole = x.len() / S::LANES * S::LANES;
     for at in (0..whole).step_by(S::LANES) {
         // SAFETY: a whole vector is left at `at`; `f16` is a transparent `u16`.
-        unsafe {
-            s.store(
-                out.as_mut_ptr().add(at),
-                s.load_f16(x.as_ptr().add(at).cast()),
-            )
-        }
+        unsafe { s.store(out.as_mut_ptr().add(at), s.load_f16(x.as_ptr().add(at).cast())) }
     }
     for (out, x) in out[whole..].iter_mut().zip(&x[whole..]) {
         *out = x.to_f32();

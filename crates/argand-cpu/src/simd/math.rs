@@ -15,14 +15,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let r = s.neg_fma(n_f, s.splat(LN2_HI), x);
     let r = s.neg_fma(n_f, s.splat(LN2_LO), r);
     // Cephes expf: e^r = 1 + r + r^2 p(r).
-    const P: [f32; 6] = [
-        1.987_569_1e-4,
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
+    const P: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let p = polynomial(s, r, &P);
     let tail = s.fma(s.mul(r, r), p, r);
     let e_r = s.add(tail, s.splat(1.0));
@@ -33,10 +26,7 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 fn scale_by_power_of_two<S: Simd>(s: S, x: S::F, n: S::I) -> S::F {
     let half = s.sar_i::<1>(n);
-    s.mul(
-        s.mul(x, power_of_two(s, half)),
-        power_of_two(s, s.sub_i(n, half)),
-    )
+    s.mul(s.mul(x, power_of_two(s, half)), power_of_two(s, s.sub_i(n, half)))
 }
 
 /// `2^n` for `-126 <= n <= 127`: the biased exponent moved into place.
@@ -48,13 +38,7 @@ fn power_of_two<S: Simd>(s: S, n: S::I) -> S::F {
 /// Odd polynomial near zero, `1 - 2 / (e^{2|x|} + 1)` elsewhere (Cephes tanhf).
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
-    const P: [f32; 5] = [
-        -5.704_988_7e-3,
-        2.063_909e-2,
-        -5.373_971_6e-2,
-        1.333_144_2e-1,
-        -3.333_328e-1,
-    ];
+    const P: [f32; 5] = [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let magnitude = s.abs(x);
     let x2 = s.mul(x, x);
     let near = s.fma(s.mul(polynomial(s, x2, &P), x2), x, x);
@@ -68,14 +52,8 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 /// Odd polynomial near zero, `1 - e^{p(|x|)}` elsewhere (minimax coefficients of N. Juffa's erff).
 #[inline(always)]
 pub(super) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
-    const NEAR: [f32; 6] = [
-        -5.967_617e-4,
-        4.991_194_2e-3,
-        -2.676_813_5e-2,
-        1.128_199_25e-1,
-        -3.761_253_4e-1,
-        1.283_791_7e-1,
-    ];
+    const NEAR: [f32; 6] =
+        [-5.967_617e-4, 4.991_194_2e-3, -2.676_813_5e-2, 1.128_199_25e-1, -3.761_253_4e-1, 1.283_791_7e-1];
     const FAR: [f32; 7] = [
         -1.728_534_7e-5,
         3.831_971_3e-4,

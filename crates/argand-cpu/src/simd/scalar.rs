@@ -65,13 +65,7 @@ impl<const N: usize> Simd for Scalar<N> {
     unsafe fn load_n(self, p: *const f32, n: usize) -> [f32; N] {
         debug_assert!(n <= N);
         // SAFETY: the caller's contract, for the lanes below `n`.
-        from_fn(|i| {
-            if i < n {
-                unsafe { p.add(i).read_unaligned() }
-            } else {
-                0.0
-            }
-        })
+        from_fn(|i| if i < n { unsafe { p.add(i).read_unaligned() } } else { 0.0 })
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: [f32; N]) {
@@ -94,10 +88,7 @@ impl<const N: usize> Simd for Scalar<N> {
     #[inline(always)]
     unsafe fn store_f16(self, p: *mut u16, v: [f32; N]) {
         // SAFETY: the caller's contract.
-        unsafe {
-            p.cast::<[u16; N]>()
-                .write_unaligned(v.map(|x| f16::from_f32(x).to_bits()))
-        }
+        unsafe { p.cast::<[u16; N]>().write_unaligned(v.map(|x| f16::from_f32(x).to_bits())) }
     }
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> [f32; N] {
@@ -130,6 +121,10 @@ impl<const N: usize> Simd for Scalar<N> {
     #[inline(always)]
     fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
         zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: [f32; N]) -> [f32; N] {
+        a.map(f32::sqrt)
     }
     #[inline(always)]
     fn fma(self, a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {

@@ -6,24 +6,8 @@ use crate::tier::Tier;
 use half::{bf16, f16};
 
 /// Operands that meet all branches: signs, subnormals, ties, large values, infinities.
-const SAMPLES: [f32; 16] = [
-    0.0,
-    -0.0,
-    1.0,
-    -1.5,
-    2.5,
-    3.5,
-    -0.5,
-    1e-40,
-    -1e-3,
-    0.6,
-    0.95,
-    65519.0,
-    -65521.0,
-    3e9,
-    7.25,
-    f32::INFINITY,
-];
+const SAMPLES: [f32; 16] =
+    [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, -0.5, 1e-40, -1e-3, 0.6, 0.95, 65519.0, -65521.0, 3e9, 7.25, f32::INFINITY];
 
 /// Runs `f(a, b, c)` over the samples in vectors of the tier and flattens the lanes.
 macro_rules! lanes {
@@ -72,51 +56,15 @@ dispatch! {
 #[inline(always)]
 fn arithmetic_kernel<S: Simd>(s: S) {
     let same = assert_same;
-    same(
-        lanes!(s, |a, _b, _c| s.add(a, s.splat(0.3))),
-        expected(|a, _, _| a + 0.3),
-        "splat",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.add(a, b)),
-        expected(|a, b, _| a + b),
-        "add",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.sub(a, b)),
-        expected(|a, b, _| a - b),
-        "sub",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.mul(a, b)),
-        expected(|a, b, _| a * b),
-        "mul",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.div(a, b)),
-        expected(|a, b, _| a / b),
-        "div",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.max(a, b)),
-        expected(|a, b, _| if a > b { a } else { b }),
-        "max",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.min(a, b)),
-        expected(|a, b, _| if a < b { a } else { b }),
-        "min",
-    );
-    same(
-        lanes!(s, |a, _b, _c| s.abs(a)),
-        expected(|a, _, _| a.abs()),
-        "abs",
-    );
-    same(
-        lanes!(s, |a, b, _c| s.copy_sign(a, b)),
-        expected(|a, b, _| a.copysign(b)),
-        "copy_sign",
-    );
+    same(lanes!(s, |a, _b, _c| s.add(a, s.splat(0.3))), expected(|a, _, _| a + 0.3), "splat");
+    same(lanes!(s, |a, b, _c| s.add(a, b)), expected(|a, b, _| a + b), "add");
+    same(lanes!(s, |a, b, _c| s.sub(a, b)), expected(|a, b, _| a - b), "sub");
+    same(lanes!(s, |a, b, _c| s.mul(a, b)), expected(|a, b, _| a * b), "mul");
+    same(lanes!(s, |a, b, _c| s.div(a, b)), expected(|a, b, _| a / b), "div");
+    same(lanes!(s, |a, b, _c| s.max(a, b)), expected(|a, b, _| if a > b { a } else { b }), "max");
+    same(lanes!(s, |a, b, _c| s.min(a, b)), expected(|a, b, _| if a < b { a } else { b }), "min");
+    same(lanes!(s, |a, _b, _c| s.abs(a)), expected(|a, _, _| a.abs()), "abs");
+    same(lanes!(s, |a, b, _c| s.copy_sign(a, b)), expected(|a, b, _| a.copysign(b)), "copy_sign");
     let fused = lanes!(s, |a, b, c| s.fma(a, b, c));
     let unfused = lanes!(s, |a, b, c| s.add(s.mul(a, b), c));
     let is_emulated = std::any::type_name::<S>().contains("Scalar");
@@ -125,17 +73,9 @@ fn arithmetic_kernel<S: Simd>(s: S) {
     let fused = lanes!(s, |a, b, c| s.neg_fma(a, b, c));
     let unfused = lanes!(s, |a, b, c| s.sub(c, s.mul(a, b)));
     let neg_fma = expected(|a, b, c| (-a).mul_add(b, c));
-    same(
-        fused,
-        if is_emulated { unfused } else { neg_fma },
-        "neg_fma",
-    );
+    same(fused, if is_emulated { unfused } else { neg_fma }, "neg_fma");
     let selected = lanes!(s, |a, b, c| s.select(s.lt(a, b), c, a));
-    same(
-        selected,
-        expected(|a, b, c| if a < b { c } else { a }),
-        "lt and select",
-    );
+    same(selected, expected(|a, b, c| if a < b { c } else { a }), "lt and select");
     let nan = lanes!(s, |a, _b, _c| s.max(a, s.splat(f32::NAN)));
     same(nan, [f32::NAN; 16], "max keeps a NaN on the right");
 }
@@ -151,38 +91,15 @@ fn memory_kernel<S: Simd>(s: S) {
     for at in (0..16).step_by(lanes) {
         // SAFETY: LANES divides 16.
         unsafe {
-            s.store(
-                out[0].as_mut_ptr().add(at),
-                s.load_f16(halves.as_ptr().add(at)),
-            );
-            s.store(
-                out[1].as_mut_ptr().add(at),
-                s.load_bf16(brains.as_ptr().add(at)),
-            );
-            s.store(
-                out[2].as_mut_ptr().add(at),
-                s.load_i8_f32(bytes.as_ptr().add(at).cast()),
-            );
-            s.store(
-                out[3].as_mut_ptr().add(at),
-                s.load_u8_f32(bytes.as_ptr().add(at)),
-            );
-            s.store_f16(
-                stored.as_mut_ptr().add(at),
-                s.load(SAMPLES.as_ptr().add(at)),
-            );
+            s.store(out[0].as_mut_ptr().add(at), s.load_f16(halves.as_ptr().add(at)));
+            s.store(out[1].as_mut_ptr().add(at), s.load_bf16(brains.as_ptr().add(at)));
+            s.store(out[2].as_mut_ptr().add(at), s.load_i8_f32(bytes.as_ptr().add(at).cast()));
+            s.store(out[3].as_mut_ptr().add(at), s.load_u8_f32(bytes.as_ptr().add(at)));
+            s.store_f16(stored.as_mut_ptr().add(at), s.load(SAMPLES.as_ptr().add(at)));
         }
     }
-    assert_same(
-        out[0],
-        halves.map(|x| f16::from_bits(x).to_f32()),
-        "load_f16",
-    );
-    assert_same(
-        out[1],
-        brains.map(|x| bf16::from_bits(x).to_f32()),
-        "load_bf16",
-    );
+    assert_same(out[0], halves.map(|x| f16::from_bits(x).to_f32()), "load_f16");
+    assert_same(out[1], brains.map(|x| bf16::from_bits(x).to_f32()), "load_bf16");
     assert_same(out[2], bytes.map(|x| f32::from(x as i8)), "load_i8");
     assert_same(out[3], bytes.map(f32::from), "load_u8");
     assert_eq!(stored, halves, "store_f16");
@@ -197,11 +114,7 @@ fn memory_kernel<S: Simd>(s: S) {
         }
         for i in 0..lanes {
             assert_eq!(out[i], if i < n { SAMPLES[i] } else { 9.0 }, "store_n({n})");
-            assert_eq!(
-                whole[i],
-                if i < n { SAMPLES[16 - n + i] } else { 0.0 },
-                "load_n({n})"
-            );
+            assert_eq!(whole[i], if i < n { SAMPLES[16 - n + i] } else { 0.0 }, "load_n({n})");
         }
     }
 }
@@ -211,17 +124,9 @@ fn integers_kernel<S: Simd>(s: S) {
     let same = assert_same;
     let rounded = expected(|a, _, _| {
         let out_of_range = !(-2_147_483_648.0..2_147_483_648.0).contains(&a);
-        if out_of_range {
-            i32::MIN as f32
-        } else {
-            a.round_ties_even() + 0.0
-        }
+        if out_of_range { i32::MIN as f32 } else { a.round_ties_even() + 0.0 }
     });
-    same(
-        lanes!(s, |a, _b, _c| s.to_f(s.round_i(a))),
-        rounded,
-        "round_i",
-    );
+    same(lanes!(s, |a, _b, _c| s.to_f(s.round_i(a))), rounded, "round_i");
     let values: [i32; 16] = std::array::from_fn(|i| (i as i32 - 7) * 0x0765_4321);
     let mut out = [[0i32; 16]; 6];
     let mut floats = [[0.0f32; 16]; 2];
@@ -245,19 +150,14 @@ fn integers_kernel<S: Simd>(s: S) {
     assert_eq!(out[3], values.map(|x| x << 5), "shl_i");
     assert_eq!(out[4], values.map(|x| x >> 5), "sar_i");
     same(floats[0], values.map(|x| x as f32), "to_f");
-    same(
-        floats[1],
-        values.map(|x| f32::from_bits(x as u32)),
-        "bits_to_f",
-    );
+    same(floats[1], values.map(|x| f32::from_bits(x as u32)), "bits_to_f");
 }
 
 #[inline(always)]
 fn reductions_kernel<S: Simd>(s: S) {
     for largest in 0..S::LANES {
         // Small integers: every order of summation is exact.
-        let values: [f32; 16] =
-            std::array::from_fn(|i| if i == largest { 100.0 } else { i as f32 - 8.0 });
+        let values: [f32; 16] = std::array::from_fn(|i| if i == largest { 100.0 } else { i as f32 - 8.0 });
         // SAFETY: the array holds at least LANES values.
         let v = unsafe { s.load(values.as_ptr()) };
         assert_eq!(s.reduce_sum(v), values[..S::LANES].iter().sum::<f32>());
@@ -338,9 +238,7 @@ fn elementary_functions_stay_within_their_bounds() {
         for (function, exact, low, high, bound) in cases {
             let n = 1 << 16;
             let dense = (0..n).map(|i| low + (high - low) * i as f32 / n as f32);
-            let tiny = (0..n)
-                .map(|i| f32::from_bits(i * 16_001))
-                .filter(|&x| x < high);
+            let tiny = (0..n).map(|i| f32::from_bits(i * 16_001)).filter(|&x| x < high);
             let inputs: Vec<f32> = dense.chain(tiny).collect();
             let inputs = &inputs[..inputs.len() / 16 * 16];
             let mut found = inputs.to_vec();
@@ -351,12 +249,7 @@ fn elementary_functions_stay_within_their_bounds() {
                 .map(|(&x, &y)| (ulps(y, exact(f64::from(x))), x))
                 .fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
             println!("{tier} {function:?}: {:.2} ulp at {}", worst.0, worst.1);
-            assert!(
-                worst.0 <= bound,
-                "{tier} {function:?}: {} ulp at {}",
-                worst.0,
-                worst.1
-            );
+            assert!(worst.0 <= bound, "{tier} {function:?}: {} ulp at {}", worst.0, worst.1);
         }
     }
 }

@@ -1,0 +1,263 @@
+//! A loaded model on CPU: weights, cache, arena and gang; runs one ragged step at a time.
+
+use crate::cache::Cache;
+use crate::fuse::fuse;
+use crate::gang::{Dealer, Gang};
+use crate::kv::{KvType, PAGE_TOKENS};
+use crate::layout::{Layout, Rows};
+use crate::lower::{LowerError, lower};
+use crate::program::Program;
+use crate::region::Region;
+use crate::ropes::RopeTable;
+use crate::run::{Observer, Run, Scratch, Slot};
+use crate::tier::{Tier, TierError};
+use crate::weights::{WeightError, WeightSource, Weights};
+use argand_graph::Graph;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How a model is to be run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Instruction tier.
+    pub tier: Tier,
+    /// Threads, the caller's included.
+    pub threads: usize,
+    /// Products in f32 instead of integers.
+    pub exact: bool,
+    /// Whether ops are fused; without, every op is a call of its own.
+    pub fused: bool,
+    /// Number format of the cache.
+    pub kv: KvType,
+    /// Pages of [`PAGE_TOKENS`] tokens in the cache.
+    pub pages: usize,
+    /// Most rows in a step.
+    pub max_rows: usize,
+}
+
+/// Why a model could not be loaded or a step not be run.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+    #[error(transparent)]
+    Tier(#[from] TierError),
+    #[error("no memory for {what}: {error}")]
+    Memory { what: &'static str, error: io::Error },
+    #[error("threads could not be started: {0}")]
+    Threads(io::Error),
+    #[error("the step is malformed: {0}")]
+    Batch(String),
+}
+
+/// The rows of one sequence in a step.
+#[derive(Clone, Debug)]
+pub struct Seq<'a> {
+    /// Rows of the step.
+    pub rows: Range<usize>,
+    /// Tokens of the sequence that the cache holds already.
+    pub past: usize,
+    /// Pages of the sequence in order; they cover `past` and the new rows.
+    pub pages: &'a [u32],
+}
+
+/// One ragged step: the new tokens of several sequences.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    /// Token ids, `[N]`.
+    pub tokens: &'a [u32],
+    /// Position of each token in its sequence, `[N]`; from it come the angles of rotary embeddings.
+    pub positions: &'a [u32],
+    /// The sequences; their rows follow one another.
+    pub seqs: &'a [Seq<'a>],
+    /// Rows whose logits are wanted, `[R]`.
+    pub logit_rows: &'a [u32],
+}
+
+/// A loaded model.
+pub struct Executor {
+    program: Program,
+    options: Options,
+    source: Arc<dyn WeightSource>,
+    weights: Weights,
+    cache: Cache,
+    ropes: Vec<RopeTable>,
+    gang: Gang,
+    dealer: Dealer,
+    layouts: HashMap<Rows, Layout>,
+    arena: Region,
+    scratch: Vec<Scratch>,
+    shared: Scratch,
+    vocab: usize,
+}
+
+impl Executor {
+    /// Lowers the graph and makes its weights resident. `progress` hears the resident bytes as they grow.
+    ///
+    /// # Errors
+    /// Unsupported ops, missing or misshapen weights, too little memory.
+    pub fn load(
+        graph: &Graph,
+        source: Arc<dyn WeightSource>,
+        options: Options,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self, Error> {
+        let mut program = lower(graph)?;
+        if options.fused {
+            fuse(&mut program);
+        }
+        let mut gang = Gang::new(options.threads).map_err(Error::Threads)?;
+        let weights = Weights::load(&program, source.as_ref(), options.tier, &mut gang, progress)?;
+        let memory = |what| move |error| Error::Memory { what, error };
+        let cache = Cache::new(&graph.states(), options.kv, options.pages).map_err(memory("the cache"))?;
+        let scratch: io::Result<Vec<_>> = (0..gang.threads()).map(|_| Scratch::new()).collect();
+        Ok(Executor {
+            ropes: program.ropes.iter().cloned().map(RopeTable::new).collect(),
+            vocab: program.main.bufs[program.main.output].len,
+            program,
+            options,
+            source,
+            weights,
+            cache,
+            gang,
+            dealer: Dealer::default(),
+            layouts: HashMap::new(),
+            arena: Region::new(1).map_err(memory("activations"))?,
+            scratch: scratch.map_err(memory("scratch space"))?,
+            shared: Scratch::new().map_err(memory("scratch space"))?,
+        })
+    }
+
+    /// The program that is run.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// How it is run.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Values in a row of logits.
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// Bytes of resident weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes
+    }
+
+    /// Bytes of cache that one page of [`PAGE_TOKENS`] tokens takes over all layers.
+    pub fn page_bytes(&self) -> usize {
+        self.cache.page_bytes()
+    }
+
+    /// Copies a page of the cache onto another, in every layer.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        self.cache.copy(from, to);
+    }
+
+    /// Runs one step. Returns the logits, `[R, vocab]`, in the order of `logit_rows`.
+    ///
+    /// # Errors
+    /// When the batch breaks a promise, or memory runs out.
+    pub fn step(&mut self, batch: &Batch<'_>) -> Result<&[f32], Error> {
+        self.observed_step(batch, None)
+    }
+
+    /// Runs one step and shows every named value to `observer` as it is made.
+    ///
+    /// # Errors
+    /// As [`Executor::step`].
+    pub fn observed_step(&mut self, batch: &Batch<'_>, observer: Option<&mut Observer<'_>>) -> Result<&[f32], Error> {
+        let slots = self.check(batch)?;
+        let rows = Rows { n: batch.tokens.len(), r: batch.logit_rows.len() };
+        let bucket = rows.bucket();
+        let program = &self.program;
+        let layout = self.layouts.entry(bucket).or_insert_with(|| Layout::new(program, bucket));
+        let memory = |what| move |error| Error::Memory { what, error };
+        self.arena.grow(layout.total * size_of::<f32>()).map_err(memory("activations"))?;
+        let end = batch.positions.iter().map(|p| *p as usize + 1).max().unwrap_or(0);
+        self.ropes.iter_mut().for_each(|r| r.cover(end));
+        let needs = crate::run::needs(program, &self.weights, &self.cache, layout, rows, self.gang.threads());
+        self.shared.grow(&needs.shared).map_err(memory("activations"))?;
+        for scratch in &mut self.scratch {
+            scratch.grow(&needs.private).map_err(memory("scratch space"))?;
+        }
+        self.dealer.reset();
+        let observer = observer.map(std::sync::Mutex::new);
+        let show = |name: &str, rows: &[f32], len: usize| {
+            if let Some(Ok(mut observer)) = observer.as_ref().map(|o| o.lock()) {
+                observer(name, rows, len);
+            }
+        };
+        let run = Run {
+            program,
+            weights: &self.weights,
+            source: self.source.as_ref(),
+            cache: &self.cache,
+            ropes: &self.ropes,
+            layout,
+            batch,
+            slots: &slots,
+            rows,
+            tier: self.options.tier,
+            exact: self.options.exact,
+            arena: self.arena.as_ptr().cast(),
+            shared: &self.shared,
+            scratch: &self.scratch,
+            dealer: &self.dealer,
+            observer: observer.is_some().then_some(&show),
+        };
+        self.gang.run(&|crew| run.all(crew));
+        let at = layout.main[program.main.output];
+        // SAFETY: the output buffer lies in the arena, holds R rows of `vocab` values, and no thread runs any more.
+        Ok(unsafe { std::slice::from_raw_parts(self.arena.as_ptr().cast::<f32>().add(at), rows.r * self.vocab) })
+    }
+
+    /// Checks a batch and finds the cache slot of every row.
+    fn check(&self, batch: &Batch<'_>) -> Result<Vec<Slot>, Error> {
+        let fail = |what: String| Err(Error::Batch(what));
+        let n = batch.tokens.len();
+        if n == 0 || n > self.options.max_rows || batch.positions.len() != n {
+            return fail(format!(
+                "{n} tokens, {} positions, at most {} rows",
+                batch.positions.len(),
+                self.options.max_rows
+            ));
+        }
+        let mut slots = Vec::with_capacity(n);
+        for (i, seq) in batch.seqs.iter().enumerate() {
+            if seq.rows.start != slots.len() || seq.rows.end > n || seq.rows.is_empty() {
+                return fail(format!("sequence {i} has rows {:?} of {n}", seq.rows));
+            }
+            for offset in 0..seq.rows.len() {
+                let token = seq.past + offset;
+                match seq.pages.get(token / PAGE_TOKENS) {
+                    Some(page) if (*page as usize) < self.cache.pages() => {
+                        slots.push(Slot { page: *page, token: token % PAGE_TOKENS });
+                    }
+                    page => {
+                        return fail(format!(
+                            "token {token} of sequence {i} has page {page:?} of {}",
+                            self.cache.pages()
+                        ));
+                    }
+                }
+            }
+        }
+        if slots.len() != n {
+            return fail(format!("{n} tokens but sequences of {} rows", slots.len()));
+        }
+        match batch.logit_rows.iter().find(|r| **r as usize >= n) {
+            Some(row) => fail(format!("logits of row {row} of {n}")),
+            None => Ok(slots),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Fusion: fewer phases, fewer trips through memory, the same values.
+//!
+//! It runs before memory is planned, so a buffer that a fused call still reads is alive by construction.
+
+use crate::program::{BufId, Call, Domain, Linear, Program, Segment, Step, Tail};
+use argand_graph::Binary;
+
+/// Fuses the calls of every segment.
+pub fn fuse(program: &mut Program) {
+    // The carried buffers are read and written by layers, which the main part's calls do not show.
+    let carried: Vec<BufId> = program.layers.iter().flat_map(|l| l.carry).collect();
+    fuse_segment(&mut program.main, &carried);
+    for layers in &mut program.layers {
+        for body in &mut layers.bodies {
+            fuse_segment(body, &[]);
+        }
+    }
+}
+
+fn fuse_segment(s: &mut Segment, pinned: &[BufId]) {
+    group_linears(s);
+    while glu(s, pinned) || tail(s, pinned) {}
+    merge_rows(s);
+    prologues(s);
+}
+
+/// Products of the same input become one call, at the place of the first.
+fn group_linears(s: &mut Segment) {
+    let mut i = 0;
+    while i < s.calls.len() {
+        if let Call::Linear(first) = &s.calls[i] {
+            let (x, domain) = (first.x, first.domain);
+            let later = (i + 1..s.calls.len())
+                .filter(|j| matches!(&s.calls[*j], Call::Linear(l) if l.x == x && l.domain == domain));
+            for j in later.collect::<Vec<_>>().into_iter().rev() {
+                if let Call::Linear(mut more) = s.calls.remove(j)
+                    && let Call::Linear(first) = &mut s.calls[i]
+                {
+                    // From the back, so that the order of the graph is kept.
+                    first.parts.splice(1..1, more.parts.drain(..));
+                }
+            }
+        }
+        i += 1;
+    }
+}
+
+/// How often a buffer is read, its use as the segment's output included.
+fn uses(s: &Segment, pinned: &[BufId], buf: BufId) -> usize {
+    let reads: usize = s.calls.iter().map(|c| c.reads().iter().filter(|b| **b == buf).count()).sum();
+    reads + usize::from(s.output == buf) + usize::from(pinned.contains(&buf))
+}
+
+/// The only step of a call.
+fn single(call: &Call) -> Option<&Step> {
+    match call {
+        Call::Rows { steps, .. } => match steps.as_slice() {
+            [step] => Some(step),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The call whose single step satisfies `f`.
+fn find(s: &Segment, f: impl Fn(&Step) -> bool) -> Option<usize> {
+    s.calls.iter().position(|c| single(c).is_some_and(&f))
+}
+
+/// `f(gate) * up` right where the two products of one input are made.
+fn glu(s: &mut Segment, pinned: &[BufId]) -> bool {
+    let Some((i, act, mul)) = (0..s.calls.len()).find_map(|i| find_glu(s, pinned, i)) else { return false };
+    if let (Call::Linear(l), Some(Step::Unary { f, x, .. }), Some(out)) =
+        (s.calls[i].clone(), single(&s.calls[act]), single(&s.calls[mul]).and_then(Step::out))
+    {
+        let mut parts = l.parts;
+        if parts[0].out != *x {
+            parts.swap(0, 1);
+        }
+        parts[0].out = out;
+        s.calls[i] = Call::Linear(Linear { parts, glu: Some(*f), ..l });
+        s.calls.remove(act.max(mul));
+        s.calls.remove(act.min(mul));
+    }
+    true
+}
+
+/// The calls of the activation and of the product that belong to the two-part product `i`.
+fn find_glu(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, usize, usize)> {
+    let Call::Linear(Linear { parts, glu: None, tail, .. }) = &s.calls[i] else { return None };
+    let [p, q] = parts.as_slice() else { return None };
+    let sole = |b| uses(s, pinned, b) == 1;
+    if !tail.is_empty() || !sole(p.out) || !sole(q.out) {
+        return None;
+    }
+    [(p.out, q.out), (q.out, p.out)].into_iter().find_map(|(gate, up)| {
+        let act = find(s, |t| matches!(t, Step::Unary { x, .. } if *x == gate))?;
+        let a = single(&s.calls[act])?.out().filter(|a| sole(*a))?;
+        let mul = find(s, |t| match t {
+            Step::Binary { f: Binary::Mul, a: l, b: r, .. } => [(a, up), (up, a)].contains(&(*l, *r)),
+            _ => false,
+        })?;
+        Some((i, act, mul))
+    })
+}
+
+/// An addition, scale, cap or function of a product's result that nothing else reads.
+fn tail(s: &mut Segment, pinned: &[BufId]) -> bool {
+    let found = (0..s.calls.len()).find_map(|i| find_tail(s, pinned, i).map(|found| (i, found)));
+    let Some((i, (j, tail, out))) = found else { return false };
+    if let Call::Linear(l) = &mut s.calls[i] {
+        l.tail.push(tail);
+        l.parts[0].out = out;
+    }
+    s.calls.remove(j);
+    true
+}
+
+/// The call that can become part of product `i`, as what, and its result.
+fn find_tail(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, Tail, BufId)> {
+    let Call::Linear(l) = &s.calls[i] else { return None };
+    let mut outs = l.outs();
+    let (Some(y), None) = (outs.next(), outs.next()) else { return None };
+    if uses(s, pinned, y) != 1 {
+        return None;
+    }
+    let j = find(s, |t| t.reads().any(|b| b == y))?;
+    let ready =
+        |b: &BufId| Some(*b) == s.input || pinned.contains(b) || s.calls[..i].iter().any(|c| c.writes().contains(b));
+    let (tail, out) = match *single(&s.calls[j])? {
+        Step::Binary { f: Binary::Add, a, b, out } => {
+            (Tail::Add([a, b].into_iter().find(|o| *o != y).filter(ready)?), out)
+        }
+        Step::Unary { f, out, .. } => (Tail::Unary(f), out),
+        _ => return None,
+    };
+    Some((j, tail, out))
+}
+
+/// Neighbouring calls that work row by row become one.
+fn merge_rows(s: &mut Segment) {
+    let mut merged: Vec<Call> = Vec::new();
+    for call in s.calls.drain(..) {
+        match (merged.last_mut(), call) {
+            (Some(Call::Rows { domain: d, steps }), Call::Rows { domain, steps: more }) if *d == domain => {
+                steps.extend(more);
+            }
+            (_, call) => merged.push(call),
+        }
+    }
+    s.calls = merged;
+}
+
+/// Row-by-row work in front of a product becomes its prologue.
+fn prologues(s: &mut Segment) {
+    let mut i = 1;
+    while i < s.calls.len() {
+        let fits = |rows: &Domain, l: &Linear| *rows == l.domain && l.prologue.is_empty();
+        if let [Call::Rows { domain, .. }, Call::Linear(l)] = &s.calls[i - 1..=i]
+            && fits(domain, l)
+        {
+            if let Call::Rows { steps, .. } = s.calls.remove(i - 1)
+                && let Call::Linear(l) = &mut s.calls[i - 1]
+            {
+                l.prologue = steps;
+            }
+        } else {
+            i += 1;
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! From a graph to the naive program: one call for each op, nothing fused.
+
+use crate::kernels::rows;
+use crate::program::{Buf, BufId, Call, Domain, Layers, Linear, Part, Program, Segment, Step, WeightId};
+use argand_graph::{BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, Sym, Type, Unary, Value};
+use std::sync::Arc;
+
+/// An op that this executor has no call for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the CPU executor cannot run {op} over {ins}: {reason}")]
+pub struct LowerError {
+    /// The op.
+    pub op: String,
+    /// Types of its inputs.
+    pub ins: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Lowers a graph.
+///
+/// # Errors
+/// When an op or a type of input is not supported.
+pub fn lower(graph: &Graph) -> Result<Program, LowerError> {
+    let mut program = Program::default();
+    let main = Lowering::new(&graph.body, &mut program).run()?;
+    program.main = main;
+    Ok(program)
+}
+
+/// What a graph value has become.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Buf(BufId),
+    Weight(WeightId),
+    /// Tokens, positions, row numbers: known to the executor.
+    Input,
+    State(KvSpec),
+}
+
+struct Lowering<'a> {
+    body: &'a Body,
+    program: &'a mut Program,
+    segment: Segment,
+    places: Vec<Place>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(body: &'a Body, program: &'a mut Program) -> Self {
+        Lowering { body, program, segment: Segment::default(), places: Vec::new() }
+    }
+
+    fn run(mut self) -> Result<Segment, LowerError> {
+        for (v, node) in self.body.iter() {
+            let place = self.node(v, &node.op).map_err(|reason| LowerError {
+                op: node.op.to_string(),
+                ins: node.ins.iter().map(|i| self.ty(*i).to_string()).collect::<Vec<_>>().join(", "),
+                reason,
+            })?;
+            if let (Place::Buf(b), Some(name)) = (place, &node.name) {
+                self.segment.bufs[b].name.get_or_insert_with(|| name.clone());
+            }
+            self.places.push(place);
+        }
+        let output = self.body.output;
+        let Place::Buf(mut buf) = self.places[output.index()] else {
+            return Err(LowerError { op: "output".into(), ins: String::new(), reason: "it is not a tensor".into() });
+        };
+        if self.segment.input == Some(buf) {
+            // A layer that changes nothing still has to hand its value on.
+            let x = buf;
+            buf = self.new_buf(output).map_err(|reason| LowerError {
+                op: "output".into(),
+                ins: String::new(),
+                reason,
+            })?;
+            self.rows(Domain::N, Step::Unary { f: rows::Unary::Scale(1.0), x, out: buf });
+        }
+        self.segment.output = buf;
+        Ok(self.segment)
+    }
+
+    fn ty(&self, v: Value) -> &Type {
+        &self.body.node(v).ty
+    }
+
+    fn ins(&self, v: Value) -> &'a [Value] {
+        &self.body.node(v).ins
+    }
+
+    fn in_buf(&self, v: Value, i: usize) -> Result<BufId, String> {
+        match self.places[self.ins(v)[i].index()] {
+            Place::Buf(b) => Ok(b),
+            other => Err(format!("input {i} is no buffer but {other:?}")),
+        }
+    }
+
+    fn in_weight(&self, v: Value, i: usize) -> Result<WeightId, String> {
+        match self.places[self.ins(v)[i].index()] {
+            Place::Weight(w) => Ok(w),
+            other => Err(format!("input {i} is no weight but {other:?}")),
+        }
+    }
+
+    /// An optional weight.
+    fn maybe_weight(&self, v: Value, i: usize) -> Result<Option<WeightId>, String> {
+        (i < self.ins(v).len()).then(|| self.in_weight(v, i)).transpose()
+    }
+
+    fn domain(&self, v: Value) -> Result<Domain, String> {
+        match self.ty(v).rows() {
+            Some(d) if d == Sym::N.into() => Ok(Domain::N),
+            Some(d) if d == Sym::R.into() => Ok(Domain::R),
+            _ => Err(format!("rows of {} are neither tokens nor rows of logits", self.ty(v))),
+        }
+    }
+
+    fn new_buf(&mut self, v: Value) -> Result<BufId, String> {
+        let domain = self.domain(v)?;
+        let len = self.ty(v).row_len().ok_or("the length of a row is not known")?;
+        self.segment.bufs.push(Buf { len, domain, name: None });
+        Ok(self.segment.bufs.len() - 1)
+    }
+
+    fn rows(&mut self, domain: Domain, step: Step) {
+        self.segment.calls.push(Call::Rows { domain, steps: vec![step] });
+    }
+
+    /// A call of a single step whose output is a new buffer.
+    fn step(&mut self, v: Value, make: impl FnOnce(&Self, BufId) -> Result<Step, String>) -> Result<Place, String> {
+        let out = self.new_buf(v)?;
+        let step = make(self, out)?;
+        self.rows(self.domain(v)?, step);
+        Ok(Place::Buf(out))
+    }
+
+    /// The last dimension of an input.
+    fn last(&self, v: Value, i: usize) -> usize {
+        self.ty(self.ins(v)[i]).shape().last().and_then(|d| d.known()).unwrap_or(1).max(1)
+    }
+
+    fn rope(&mut self, freqs: &Arc<RopeFreqs>) -> usize {
+        let ropes = &mut self.program.ropes;
+        ropes.iter().position(|f| f == freqs).unwrap_or_else(|| {
+            ropes.push(Arc::clone(freqs));
+            ropes.len() - 1
+        })
+    }
+
+    fn node(&mut self, v: Value, op: &Op) -> Result<Place, String> {
+        match op {
+            Op::Input(_) => Ok(Place::Input),
+            Op::State(kv) => {
+                self.segment.kv = Some(*kv);
+                Ok(Place::State(*kv))
+            }
+            Op::Weight { name } => {
+                let shape = self.ty(v).shape().iter().filter_map(|d| d.known()).collect();
+                self.segment.weights.push((name.clone(), shape));
+                Ok(Place::Weight(self.segment.weights.len() - 1))
+            }
+            Op::Carry => {
+                let buf = self.new_buf(v)?;
+                self.segment.input = Some(buf);
+                Ok(Place::Buf(buf))
+            }
+            Op::Heads(_) | Op::Merge => self.in_buf(v, 0).map(Place::Buf),
+            Op::Embed => {
+                let table = self.in_weight(v, 0)?;
+                self.step(v, |_, out| Ok(Step::Embed { table, out }))
+            }
+            Op::GatherRows => match self.body.node(self.ins(v)[1]).op {
+                Op::Input(BatchInput::LogitRows) => self.step(v, |s, out| Ok(Step::Gather { x: s.in_buf(v, 0)?, out })),
+                _ => Err("only the rows of logits can be gathered".into()),
+            },
+            Op::Norm { kind: NormKind::Rms, eps } => {
+                let eps = eps.0;
+                self.step(v, |s, out| {
+                    let w = s.maybe_weight(v, 1)?;
+                    Ok(Step::RmsNorm { x: s.in_buf(v, 0)?, w, eps, dim: s.last(v, 0), out })
+                })
+            }
+            Op::Unary(_) | Op::Scale(_) | Op::Offset(_) | Op::Softcap(_) => {
+                let f = unary(op).ok_or("it is no function of one value")?;
+                self.step(v, |s, out| Ok(Step::Unary { f, x: s.in_buf(v, 0)?, out }))
+            }
+            Op::Reduce(Reduce::Mean) => {
+                self.step(v, |s, out| Ok(Step::Mean { x: s.in_buf(v, 0)?, dim: s.last(v, 0), out }))
+            }
+            Op::Binary(f) => self.step(v, |s, out| s.binary(v, *f, out)),
+            Op::Rope(rope) => {
+                let table = self.rope(&rope.freqs);
+                let style = rope.style;
+                self.step(v, |s, out| Ok(Step::Rope { x: s.in_buf(v, 0)?, rope: table, style, dim: s.last(v, 0), out }))
+            }
+            Op::Linear => {
+                let (x, w, bias) = (self.in_buf(v, 0)?, self.in_weight(v, 1)?, self.maybe_weight(v, 2)?);
+                let (domain, out) = (self.domain(v)?, self.new_buf(v)?);
+                let parts = vec![Part { w, bias, out }];
+                let linear = Linear { domain, prologue: vec![], x, parts, glu: None, tail: vec![] };
+                self.segment.calls.push(Call::Linear(linear));
+                Ok(Place::Buf(out))
+            }
+            Op::Write(kv) => {
+                let (k, v) = (self.in_buf(v, 1)?, self.in_buf(v, 2)?);
+                self.rows(Domain::N, Step::Write { k, v });
+                Ok(Place::State(*kv))
+            }
+            Op::Attention(spec) => {
+                let (q, out) = (self.in_buf(v, 0)?, self.new_buf(v)?);
+                match self.places[self.ins(v)[1].index()] {
+                    Place::State(kv) if kv == spec.kv => {}
+                    other => return Err(format!("it reads {other:?}")),
+                }
+                self.segment.calls.push(Call::Attend { q, out, spec: spec.clone() });
+                Ok(Place::Buf(out))
+            }
+            Op::Repeat { prefix, bodies, order } => self.repeat(v, prefix, bodies, order),
+        }
+    }
+
+    fn binary(&self, v: Value, f: Binary, out: BufId) -> Result<Step, String> {
+        let a = self.in_buf(v, 0)?;
+        match self.places[self.ins(v)[1].index()] {
+            Place::Weight(w) => Ok(Step::BinaryWeight { f, a, w, out }),
+            Place::Buf(b) if self.segment.bufs[b].len == self.segment.bufs[a].len => Ok(Step::Binary { f, a, b, out }),
+            Place::Buf(b) => Ok(Step::BinaryEach { f, a, b, dim: self.last(v, 0), out }),
+            other => Err(format!("the second input is {other:?}")),
+        }
+    }
+
+    fn repeat(&mut self, v: Value, prefix: &str, bodies: &[Arc<Body>], order: &[usize]) -> Result<Place, String> {
+        let input = self.in_buf(v, 0)?;
+        let other = self.new_buf(v)?;
+        let mut segments = Vec::new();
+        for body in bodies {
+            segments.push(Lowering::new(body, self.program).run().map_err(|e| format!("in {prefix}: {e}"))?);
+        }
+        let carry = [input, other];
+        self.segment.calls.push(Call::Repeat(self.program.layers.len()));
+        self.program.layers.push(Layers { prefix: prefix.to_string(), bodies: segments, order: order.to_vec(), carry });
+        // Layers read and write the two buffers in turn.
+        Ok(Place::Buf(carry[order.len() % 2]))
+    }
+}
+
+/// The kernel's name for a function of one value.
+fn unary(op: &Op) -> Option<rows::Unary> {
+    Some(match op {
+        Op::Scale(k) => rows::Unary::Scale(k.0),
+        Op::Offset(k) => rows::Unary::Offset(k.0),
+        Op::Softcap(cap) => rows::Unary::Softcap(cap.0),
+        Op::Unary(Unary::Silu) => rows::Unary::Silu,
+        Op::Unary(Unary::GeluTanh) => rows::Unary::GeluTanh,
+        Op::Unary(Unary::GeluErf) => rows::Unary::GeluErf,
+        Op::Unary(Unary::Relu) => rows::Unary::Relu,
+        Op::Unary(Unary::Tanh) => rows::Unary::Tanh,
+        Op::Unary(Unary::Rsqrt) => rows::Unary::Rsqrt,
+        _ => return None,
+    })
+}

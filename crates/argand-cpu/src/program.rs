@@ -1,0 +1,302 @@
+//! The calls that a graph becomes: plain data, printed by [`Program::describe`], fused by `fuse`, run by `exec`.
+//!
+//! A buffer holds a row of `len` f32 for each row of its domain. A call is a phase: all threads share its work, and a
+//! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
+
+use crate::kernels::rows::Unary;
+use argand_graph::{AttentionSpec, Binary, KvSpec, RopeFreqs, RopeStyle};
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+/// A buffer of a segment.
+pub type BufId = usize;
+/// A weight of a segment.
+pub type WeightId = usize;
+
+/// What the rows of a buffer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// Tokens of the step.
+    N,
+    /// Rows whose logits are wanted.
+    R,
+}
+
+/// A buffer: rows of f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buf {
+    /// Values in a row.
+    pub len: usize,
+    /// How many rows.
+    pub domain: Domain,
+    /// Name of the graph value that it holds.
+    pub name: Option<String>,
+}
+
+/// Something done to each row on its own.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Step {
+    /// The row of a table for the token.
+    Embed { table: WeightId, out: BufId },
+    /// A row of another domain.
+    Gather { x: BufId, out: BufId },
+    /// Root-mean-square norm of each group of `dim` values.
+    RmsNorm { x: BufId, w: Option<WeightId>, eps: f32, dim: usize, out: BufId },
+    /// A function of one value, constants included.
+    Unary { f: Unary, x: BufId, out: BufId },
+    /// Both rows of equal length.
+    Binary { f: Binary, a: BufId, b: BufId, out: BufId },
+    /// `b` has one value for each group of `dim` values of `a`.
+    BinaryEach { f: Binary, a: BufId, b: BufId, dim: usize, out: BufId },
+    /// A weight of `dim` values meets each group.
+    BinaryWeight { f: Binary, a: BufId, w: WeightId, out: BufId },
+    /// Mean of each group of `dim` values.
+    Mean { x: BufId, dim: usize, out: BufId },
+    /// Rotary embedding of heads of `dim` values by angle table `rope`.
+    Rope { x: BufId, rope: usize, style: RopeStyle, dim: usize, out: BufId },
+    /// Into the cache of the row's sequence.
+    Write { k: BufId, v: BufId },
+}
+
+/// One weight of a [`Linear`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The matrix.
+    pub w: WeightId,
+    /// Added to each row of the result.
+    pub bias: Option<WeightId>,
+    /// The result.
+    pub out: BufId,
+}
+
+/// What is done to a result while it is still near.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tail {
+    /// Another buffer is added.
+    Add(BufId),
+    /// A function of one value, constants included.
+    Unary(Unary),
+}
+
+/// Products of one input with several weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// Rows of input and results.
+    pub domain: Domain,
+    /// Steps that make the input; when there are few rows every thread does them for itself.
+    pub prologue: Vec<Step>,
+    /// The input.
+    pub x: BufId,
+    /// The weights.
+    pub parts: Vec<Part>,
+    /// `f(first part) * second part` goes to the first part's result.
+    pub glu: Option<Unary>,
+    /// Done to the result in order.
+    pub tail: Vec<Tail>,
+}
+
+/// A phase.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Call {
+    /// Steps for each row.
+    Rows { domain: Domain, steps: Vec<Step> },
+    /// Matrix products.
+    Linear(Linear),
+    /// Attention of all rows to the cache of their sequences.
+    Attend { q: BufId, out: BufId, spec: AttentionSpec },
+    /// All layers.
+    Repeat(usize),
+}
+
+/// Calls over one set of buffers: the main part of a model, or a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Segment {
+    /// Buffers by number.
+    pub bufs: Vec<Buf>,
+    /// Names of weights, without the layer, with their shapes.
+    pub weights: Vec<(String, Vec<usize>)>,
+    /// Phases in order.
+    pub calls: Vec<Call>,
+    /// Where the carried value comes in (layers only).
+    pub input: Option<BufId>,
+    /// Where the result is.
+    pub output: BufId,
+    /// What the layer keeps.
+    pub kv: Option<KvSpec>,
+}
+
+/// A repetition of layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layers {
+    /// Prefix of names.
+    pub prefix: String,
+    /// The distinct layers.
+    pub bodies: Vec<Segment>,
+    /// Which body each layer is.
+    pub order: Vec<usize>,
+    /// The main part's buffers that layers read and write in turn; the first holds the input.
+    pub carry: [BufId; 2],
+}
+
+/// A lowered model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// What is outside of layers.
+    pub main: Segment,
+    /// The repetitions that the main part calls.
+    pub layers: Vec<Layers>,
+    /// Angle tables that steps refer to.
+    pub ropes: Vec<Arc<RopeFreqs>>,
+}
+
+impl Step {
+    /// The buffers that it reads.
+    pub fn reads(&self) -> impl Iterator<Item = BufId> {
+        let (a, b) = match *self {
+            Step::Embed { .. } => (None, None),
+            Step::Gather { x, .. }
+            | Step::RmsNorm { x, .. }
+            | Step::Unary { x, .. }
+            | Step::Mean { x, .. }
+            | Step::Rope { x, .. } => (Some(x), None),
+            Step::Binary { a, b, .. } | Step::BinaryEach { a, b, .. } => (Some(a), Some(b)),
+            Step::BinaryWeight { a, .. } => (Some(a), None),
+            Step::Write { k, v } => (Some(k), Some(v)),
+        };
+        a.into_iter().chain(b)
+    }
+
+    /// The buffer that it writes.
+    pub fn out(&self) -> Option<BufId> {
+        match *self {
+            Step::Embed { out, .. }
+            | Step::Gather { out, .. }
+            | Step::RmsNorm { out, .. }
+            | Step::Unary { out, .. }
+            | Step::Binary { out, .. }
+            | Step::BinaryEach { out, .. }
+            | Step::BinaryWeight { out, .. }
+            | Step::Mean { out, .. }
+            | Step::Rope { out, .. } => Some(out),
+            Step::Write { .. } => None,
+        }
+    }
+}
+
+impl Linear {
+    /// The results that are kept.
+    pub fn outs(&self) -> impl Iterator<Item = BufId> {
+        let kept = if self.glu.is_some() { 1 } else { self.parts.len() };
+        self.parts[..kept].iter().map(|p| p.out)
+    }
+}
+
+impl Call {
+    /// The buffers that it reads, those it makes itself included.
+    pub fn reads(&self) -> Vec<BufId> {
+        match self {
+            Call::Rows { steps, .. } => steps.iter().flat_map(Step::reads).collect(),
+            Call::Linear(l) => {
+                let added = l.tail.iter().filter_map(|t| match t {
+                    Tail::Add(b) => Some(*b),
+                    _ => None,
+                });
+                l.prologue.iter().flat_map(Step::reads).chain([l.x]).chain(added).collect()
+            }
+            Call::Attend { q, .. } => vec![*q],
+            Call::Repeat(_) => vec![],
+        }
+    }
+
+    /// The buffers that it writes.
+    pub fn writes(&self) -> Vec<BufId> {
+        match self {
+            Call::Rows { steps, .. } => steps.iter().filter_map(Step::out).collect(),
+            Call::Linear(l) => l.prologue.iter().filter_map(Step::out).chain(l.outs()).collect(),
+            Call::Attend { out, .. } => vec![*out],
+            Call::Repeat(_) => vec![],
+        }
+    }
+}
+
+impl Program {
+    /// The calls as text, a line each: what a snapshot test compares and `argand draw --plan` prints.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        self.main.describe("", &mut out);
+        for layers in &self.layers {
+            let _ = writeln!(out, "{}: {} layers {:?}", layers.prefix, layers.order.len(), layers.order);
+            for (i, body) in layers.bodies.iter().enumerate() {
+                let _ = writeln!(out, "body {i}:");
+                body.describe("  ", &mut out);
+            }
+        }
+        out
+    }
+
+    /// Phases of one step: calls of all layers, each followed by a barrier.
+    pub fn phases(&self) -> usize {
+        let layers = |l: &Layers| l.order.iter().map(|b| l.bodies[*b].calls.len()).sum::<usize>();
+        self.main.calls.len() - self.layers.len() + self.layers.iter().map(layers).sum::<usize>()
+    }
+}
+
+impl Segment {
+    fn buf(&self, b: BufId) -> String {
+        self.bufs[b].name.clone().unwrap_or_else(|| format!("%{b}"))
+    }
+
+    fn describe(&self, indent: &str, out: &mut String) {
+        for call in &self.calls {
+            let _ = writeln!(out, "{indent}{}", Show(self, call));
+        }
+    }
+
+    fn steps(&self, steps: &[Step]) -> String {
+        let one = |s: &Step| {
+            let ins: Vec<String> = s.reads().map(|b| self.buf(b)).collect();
+            let name = match s {
+                Step::Unary { f, .. } => format!("{f:?}"),
+                Step::Binary { f, .. } | Step::BinaryEach { f, .. } | Step::BinaryWeight { f, .. } => format!("{f:?}"),
+                other => format!("{other:?}").split([' ', '{']).next().unwrap_or("").to_string(),
+            };
+            let to = s.out().map_or("cache".to_string(), |o| self.buf(o));
+            format!("{}({})->{to}", name.to_lowercase(), ins.join(", "))
+        };
+        steps.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+}
+
+struct Show<'a>(&'a Segment, &'a Call);
+
+impl fmt::Display for Show<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Show(s, call) = self;
+        match call {
+            Call::Rows { domain, steps } => write!(f, "rows[{domain:?}] {}", s.steps(steps)),
+            Call::Linear(l) => {
+                let parts: Vec<&str> = l.parts.iter().map(|p| s.weights[p.w].0.as_str()).collect();
+                write!(f, "linear[{:?}] ", l.domain)?;
+                if !l.prologue.is_empty() {
+                    write!(f, "{{{}}} ", s.steps(&l.prologue))?;
+                }
+                write!(f, "{} x {}", s.buf(l.x), parts.join(" + "))?;
+                if let Some(act) = l.glu {
+                    write!(f, " glu {}", format!("{act:?}").to_lowercase())?;
+                }
+                for tail in &l.tail {
+                    match tail {
+                        Tail::Add(b) => write!(f, " + {}", s.buf(*b))?,
+                        Tail::Unary(g) => write!(f, " {}", format!("{g:?}").to_lowercase())?,
+                    }
+                }
+                let outs: Vec<String> = l.outs().map(|b| s.buf(b)).collect();
+                write!(f, " -> {}", outs.join(", "))
+            }
+            Call::Attend { q, out, .. } => write!(f, "attend {} -> {}", s.buf(*q), s.buf(*out)),
+            Call::Repeat(i) => write!(f, "repeat {i}"),
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! Walks the calls of a program: what every thread of the gang does in a step.
+//!
+//! Each call ends with a barrier. Inside a call threads write disjoint parts: different rows, or different columns of the
+//! same rows. When a step has very few rows, every thread prepares the input of a product for itself in its own scratch
+//! space, which is cheaper than a barrier; thread 0 does it in the arena, where later calls find it.
+
+use crate::cache::Cache;
+use crate::gang::{Crew, Dealer};
+use crate::kernels::attention::{self, AttendArgs};
+use crate::kernels::linear::{self, ActLayout, Acts};
+use crate::kernels::packed::PackedMatrix;
+use crate::kernels::rows;
+use crate::kv::kv_write;
+use crate::layout::{Layout, Rows};
+use crate::program::{BufId, Call, Linear, Part, Program, Segment, Step, Tail, WeightId};
+use crate::region::Region;
+use crate::ropes::RopeTable;
+use crate::tier::Tier;
+use crate::weights::{Resident, WeightSource, Weights};
+use argand_graph::{AttentionSpec, RopeStyle, layer_prefix};
+use std::io;
+use std::ops::Range;
+
+/// Up to this many rows every thread prepares the input of a product for itself.
+const REDUNDANT: usize = 2;
+/// Query rows of one piece of attention work.
+const TILE: usize = 32;
+
+/// Hears every named value: its name, its rows one after another, and the values in a row.
+pub type Observer<'a> = dyn FnMut(&str, &[f32], usize) + Send + 'a;
+
+/// Where a token's state goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub page: u32,
+    pub token: usize,
+}
+
+/// Memory that a thread (or the whole gang) works in.
+pub(crate) struct Scratch {
+    arena: Region,
+    acts: Region,
+    up: Region,
+    attend: Region,
+}
+
+/// Sizes of a [`Scratch`] in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Size {
+    arena: usize,
+    acts: usize,
+    up: usize,
+    attend: usize,
+}
+
+/// What a step needs beside the arena.
+pub(crate) struct Needs {
+    pub shared: Size,
+    pub private: Size,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Scratch { arena: Region::new(1)?, acts: Region::new(1)?, up: Region::new(1)?, attend: Region::new(1)? })
+    }
+
+    pub(crate) fn grow(&mut self, size: &Size) -> io::Result<()> {
+        self.arena.grow(size.arena)?;
+        self.acts.grow(size.acts)?;
+        self.up.grow(size.up)?;
+        self.attend.grow(size.attend)
+    }
+}
+
+/// Everything that the threads of a step read.
+pub(crate) struct Run<'a> {
+    pub program: &'a Program,
+    pub weights: &'a Weights,
+    pub source: &'a dyn WeightSource,
+    pub cache: &'a Cache,
+    pub ropes: &'a [RopeTable],
+    pub layout: &'a Layout,
+    pub batch: &'a crate::exec::Batch<'a>,
+    pub slots: &'a [Slot],
+    pub rows: Rows,
+    pub tier: Tier,
+    pub exact: bool,
+    pub arena: *mut f32,
+    pub shared: &'a Scratch,
+    pub scratch: &'a [Scratch],
+    pub dealer: &'a Dealer,
+    pub observer: Option<&'a (dyn Fn(&str, &[f32], usize) + Sync)>,
+}
+
+// SAFETY: threads write through `arena`, the cache and the scratch regions only as the calls say: disjoint rows or columns
+// in a phase, and a barrier between phases.
+unsafe impl Sync for Run<'_> {}
+
+/// One segment in execution: the main part, or one layer.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    segment: &'a Segment,
+    weights: &'a [Resident],
+    offsets: &'a [usize],
+    layer: usize,
+    prefix: &'a str,
+}
+
+/// Where a thread finds buffers: in the arena, or, for those that it makes for itself, in its own copy of it.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    at: At<'a>,
+    arena: *mut f32,
+    own: *mut f32,
+    made: &'a [Step],
+}
+
+impl View<'_> {
+    fn len(&self, buf: BufId) -> usize {
+        self.at.segment.bufs[buf].len
+    }
+
+    fn ptr(&self, buf: BufId, row: usize) -> *mut f32 {
+        let base = if self.made.iter().any(|s| s.out() == Some(buf)) { self.own } else { self.arena };
+        // SAFETY: the layout gives each buffer room for all rows of the step.
+        unsafe { base.add(self.at.offsets[buf] + row * self.len(buf)) }
+    }
+
+    fn row(&self, buf: BufId, row: usize) -> &[f32] {
+        // SAFETY: inside the buffer; no thread writes this row in this phase, or it is this thread.
+        unsafe { std::slice::from_raw_parts(self.ptr(buf, row), self.len(buf)) }
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn row_mut(&self, buf: BufId, row: usize) -> &mut [f32] {
+        // SAFETY: inside the buffer; in this phase the row belongs to this thread, and a step's result is not its input.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr(buf, row), self.len(buf)) }
+    }
+}
+
+fn vector(w: &Resident) -> &[f32] {
+    match w {
+        Resident::Vector(v) => v,
+        Resident::Matrix(_) | Resident::Table(_) => unreachable!("weights are loaded for their use"),
+    }
+}
+
+fn matrix(w: &Resident) -> &PackedMatrix {
+    match w {
+        Resident::Matrix(m) => m,
+        Resident::Vector(_) | Resident::Table(_) => unreachable!("weights are loaded for their use"),
+    }
+}
+
+/// Groups of rows that are dealt at a time: small enough to end together, large enough to stream.
+fn chunk(groups: usize, rows: usize, threads: usize) -> usize {
+    if rows <= 8 { (groups / (8 * threads)).max(1) } else { (groups / (4 * threads)).clamp(1, 4) }
+}
+
+/// Whether a product runs on integers.
+fn integer(exact: bool, w: &PackedMatrix) -> bool {
+    !exact && w.codec().block_len() > 1
+}
+
+/// Scratch space for a step of these many rows.
+pub(crate) fn needs(
+    run: &Program,
+    weights: &Weights,
+    cache: &Cache,
+    layout: &Layout,
+    rows: Rows,
+    threads: usize,
+) -> Needs {
+    let mut needs = Needs { shared: Size::default(), private: Size::default() };
+    let mut segment = |s: &Segment, w: &[Resident], layer: usize| {
+        for call in &s.calls {
+            match call {
+                Call::Linear(l) => {
+                    let n = rows.of(l.domain);
+                    let bytes = ActLayout::new(s.bufs[l.x].len).bytes(n);
+                    needs.shared.acts = needs.shared.acts.max(bytes);
+                    if n <= REDUNDANT {
+                        needs.private.acts = needs.private.acts.max(bytes);
+                        needs.private.arena = layout.total * size_of::<f32>();
+                    }
+                    if l.glu.is_some() {
+                        let m = matrix(&w[l.parts[1].w]);
+                        let columns = chunk(m.groups(), n, threads) * m.lanes();
+                        needs.private.up = needs.private.up.max(n * columns * size_of::<f32>());
+                    }
+                }
+                Call::Attend { spec, .. } => {
+                    let floats =
+                        attention::scratch_len(&cache.layer(layer).spec, spec.heads / spec.kv.heads, TILE.min(rows.n));
+                    needs.private.attend = needs.private.attend.max(floats * size_of::<f32>());
+                }
+                Call::Rows { .. } | Call::Repeat(_) => {}
+            }
+        }
+    };
+    segment(&run.main, &weights.main, 0);
+    let mut first = 0;
+    for (layers, loaded) in run.layers.iter().zip(&weights.layers) {
+        for (layer, body) in layers.order.iter().enumerate() {
+            segment(&layers.bodies[*body], &loaded[layer], first + layer);
+        }
+        first += layers.order.len();
+    }
+    needs
+}
+
+impl Run<'_> {
+    /// The whole step, for one thread.
+    pub(crate) fn all(&self, crew: &Crew<'_>) {
+        let mut phase = 0;
+        let main = At {
+            segment: &self.program.main,
+            weights: &self.weights.main,
+            offsets: &self.layout.main,
+            layer: 0,
+            prefix: "",
+        };
+        let mut first_layer = 0;
+        for call in &main.segment.calls {
+            let Call::Repeat(i) = call else {
+                self.call(crew, &mut phase, main, call);
+                continue;
+            };
+            let layers = &self.program.layers[*i];
+            for (layer, body) in layers.order.iter().enumerate() {
+                let prefix = if self.observer.is_some() { layer_prefix(&layers.prefix, layer) } else { String::new() };
+                let at = At {
+                    segment: &layers.bodies[*body],
+                    weights: &self.weights.layers[*i][layer],
+                    offsets: &self.layout.bodies[*i][*body][layer % 2],
+                    layer: first_layer + layer,
+                    prefix: &prefix,
+                };
+                for call in &at.segment.calls {
+                    self.call(crew, &mut phase, at, call);
+                }
+                self.show(crew, at, &[at.segment.output], Some(prefix.trim_end_matches('.')));
+            }
+            first_layer += layers.order.len();
+        }
+    }
+
+    /// One call and the barrier behind it.
+    fn call(&self, crew: &Crew<'_>, phase: &mut usize, at: At<'_>, call: &Call) {
+        self.dealer.open(crew, *phase);
+        match call {
+            Call::Rows { domain, steps } => {
+                let view = self.view(at);
+                for row in share(self.rows.of(*domain), crew) {
+                    steps.iter().for_each(|step| self.step(view, step, row));
+                }
+            }
+            Call::Linear(l) => self.linear(crew, phase, at, l),
+            Call::Attend { q, out, spec } => self.attend(crew, *phase, at, *q, *out, spec),
+            Call::Repeat(_) => {}
+        }
+        crew.barrier();
+        *phase += 1;
+        self.show(crew, at, &call.writes(), None);
+    }
+
+    /// Shows results to the observer, if there is one.
+    fn show(&self, crew: &Crew<'_>, at: At<'_>, bufs: &[BufId], name: Option<&str>) {
+        let Some(observer) = self.observer else { return };
+        if crew.id() == 0 {
+            for buf in bufs {
+                let b = &at.segment.bufs[*buf];
+                let full = name.map(str::to_string).or(b.name.as_ref().map(|n| format!("{}{n}", at.prefix)));
+                if let Some(full) = full {
+                    let first = self.view(at).ptr(*buf, 0);
+                    // SAFETY: the buffer holds that many rows, and every thread is between two barriers.
+                    let rows = unsafe { std::slice::from_raw_parts(first, b.len * self.rows.of(b.domain)) };
+                    observer(&full, rows, b.len);
+                }
+            }
+        }
+        crew.barrier();
+    }
+
+    fn view<'v>(&self, at: At<'v>) -> View<'v> {
+        View { at, arena: self.arena, own: self.arena, made: &[] }
+    }
+
+    /// One step of one row.
+    fn step(&self, v: View<'_>, step: &Step, row: usize) {
+        let tier = self.tier;
+        let w = |id: WeightId| &v.at.weights[id];
+        match *step {
+            Step::Embed { table, out } => self.embed(v.at, table, row, v.row_mut(out, row)),
+            Step::Gather { x, out } => {
+                v.row_mut(out, row).copy_from_slice(v.row(x, self.batch.logit_rows[row] as usize));
+            }
+            Step::RmsNorm { x, w: weight, eps, dim, out } => {
+                rows::rms_norm(tier, dim, v.row(x, row), weight.map(|id| vector(w(id))), eps, v.row_mut(out, row));
+            }
+            Step::Unary { f, x, out } => rows::unary(tier, f, v.row(x, row), v.row_mut(out, row)),
+            Step::Binary { f, a, b, out } => {
+                rows::binary(tier, binary(f), v.row(a, row), v.row(b, row), v.row_mut(out, row));
+            }
+            Step::BinaryWeight { f, a, w: id, out } => {
+                rows::binary(tier, binary(f), v.row(a, row), vector(w(id)), v.row_mut(out, row));
+            }
+            Step::BinaryEach { f, a, b, dim, out } => {
+                let groups = v.row(a, row).chunks(dim).zip(v.row_mut(out, row).chunks_mut(dim));
+                for ((a, out), b) in groups.zip(v.row(b, row)) {
+                    rows::binary(tier, binary(f), a, std::slice::from_ref(b), out);
+                }
+            }
+            Step::Mean { x, dim, out } => {
+                for (x, out) in v.row(x, row).chunks(dim).zip(v.row_mut(out, row)) {
+                    *out = x.iter().sum::<f32>() / dim as f32;
+                }
+            }
+            Step::Rope { x, rope, style, dim, out } => {
+                let (cos, sin) = self.ropes[rope].at(self.batch.positions[row] as usize);
+                let to = v.row_mut(out, row);
+                to.copy_from_slice(v.row(x, row));
+                rows::rope(tier, rope_style(style), dim, to, cos, sin);
+            }
+            Step::Write { k, v: values } => self.write(v.at.layer, row, v.row(k, row), v.row(values, row)),
+        }
+    }
+
+    fn embed(&self, at: At<'_>, table: WeightId, row: usize, out: &mut [f32]) {
+        let token = self.batch.tokens[row] as usize;
+        match &at.weights[table] {
+            Resident::Matrix(m) => linear::decode_row(self.tier, m, token, out),
+            Resident::Table(name) => {
+                let stored = self.source.weight(name).expect("the table was there when the model was loaded");
+                stored.codec.decode((stored.row)(token), out).expect("rows were checked when the model was loaded");
+            }
+            Resident::Vector(_) => unreachable!("weights are loaded for their use"),
+        }
+    }
+
+    fn write(&self, layer: usize, row: usize, k: &[f32], v: &[f32]) {
+        let Slot { page, token } = self.slots[row];
+        let layer = self.cache.layer(layer);
+        let heads = k.chunks(layer.spec.dim_k).zip(v.chunks(layer.spec.dim_v));
+        for (head, (k, v)) in heads.enumerate() {
+            // SAFETY: the page lies in the pool, and only the thread of this row writes its slot, in a phase that reads
+            // nothing of the cache.
+            unsafe { kv_write(self.tier, &layer.spec, layer.page(page), token, head, k, v) };
+        }
+    }
+
+    /// Products: input, barrier unless each thread made its own, then chunks of columns.
+    fn linear(&self, crew: &Crew<'_>, phase: &mut usize, at: At<'_>, l: &Linear) {
+        let n = self.rows.of(l.domain);
+        if n == 0 {
+            return;
+        }
+        let redundant = n <= REDUNDANT && crew.threads() > 1;
+        let own = redundant && crew.id() > 0;
+        let scratch = &self.scratch[crew.id()];
+        let view = View {
+            at,
+            arena: self.arena,
+            own: if own { scratch.arena.as_ptr().cast() } else { self.arena },
+            made: if own { &l.prologue } else { &[] },
+        };
+        let k = at.segment.bufs[l.x].len;
+        let data = if own { scratch.acts.as_ptr() } else { self.shared.acts.as_ptr() };
+        let acts = Acts { data: data.cast(), layout: ActLayout::new(k) };
+        let quantise = l.parts.iter().any(|p| integer(self.exact, matrix(&at.weights[p.w])));
+        let mine = if redundant { 0..n } else { share(n, crew) };
+        for row in mine {
+            l.prologue.iter().for_each(|step| self.step(view, step, row));
+            if quantise {
+                // SAFETY: the layout has room for all rows, and this row is this thread's own.
+                unsafe { linear::quantize_rows(self.tier, view.ptr(l.x, 0), k, row..row + 1, k, data.cast()) };
+            }
+        }
+        if !redundant && crew.threads() > 1 && (quantise || !l.prologue.is_empty()) {
+            crew.barrier();
+            *phase += 1;
+            self.dealer.open(crew, *phase);
+        }
+        let work = Product { run: self, view, l, n, acts, up: scratch.up.as_ptr().cast() };
+        let parts = if l.glu.is_some() { &l.parts[..1] } else { &l.parts[..] };
+        let size = |p: &Part| chunk(matrix(&at.weights[p.w]).groups(), n, crew.threads());
+        let chunks = |p: &Part| matrix(&at.weights[p.w]).groups().div_ceil(size(p));
+        let total = parts.iter().map(chunks).sum();
+        while let Some(mut i) = self.dealer.next(*phase, total) {
+            for part in parts {
+                let count = chunks(part);
+                if i < count {
+                    let from = i * size(part);
+                    let to = (from + size(part)).min(matrix(&at.weights[part.w]).groups());
+                    work.columns(part, from..to);
+                    break;
+                }
+                i -= count;
+            }
+        }
+    }
+
+    /// Attention: pieces of (sequence, key head, tile of rows).
+    fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, q: BufId, out: BufId, spec: &AttentionSpec) {
+        let view = self.view(at);
+        let layer = self.cache.layer(at.layer);
+        let group = spec.heads / spec.kv.heads;
+        let tiles = |rows: usize| rows.div_ceil(TILE);
+        let total: usize = self.batch.seqs.iter().map(|s| tiles(s.rows.len()) * spec.kv.heads).sum();
+        let scratch = &self.scratch[crew.id()].attend;
+        while let Some(mut i) = self.dealer.next(phase, total) {
+            for seq in self.batch.seqs {
+                let count = tiles(seq.rows.len()) * spec.kv.heads;
+                if i >= count {
+                    i -= count;
+                    continue;
+                }
+                let (tile, head) = (i / spec.kv.heads, i % spec.kv.heads);
+                let first = tile * TILE;
+                let rows = TILE.min(seq.rows.len() - first);
+                let row = seq.rows.start + first;
+                // SAFETY: offsets of a head inside a row of the buffer.
+                let (q, out) = unsafe {
+                    (
+                        view.ptr(q, row).add(head * group * spec.kv.dim_k),
+                        view.ptr(out, row).add(head * group * spec.kv.dim_v),
+                    )
+                };
+                let args = AttendArgs {
+                    spec: &layer.spec,
+                    base: layer.base(),
+                    page_stride: layer.spec.page_bytes(),
+                    pages: seq.pages,
+                    kv_head: head,
+                    heads: group,
+                    q,
+                    q_stride: spec.heads * spec.kv.dim_k,
+                    rows,
+                    past: seq.past + first,
+                    tokens: seq.past + seq.rows.len(),
+                    causal: true,
+                    window: spec.kv.window,
+                    scale: spec.scale.0,
+                    softcap: spec.softcap.map(|c| c.0),
+                    sinks: None,
+                    out,
+                    out_stride: spec.heads * spec.kv.dim_v,
+                };
+                // SAFETY: the cache was written in an earlier phase; rows and heads of a piece belong to one thread.
+                unsafe { attention::attend(self.tier, &args, scratch_floats(scratch)) };
+                break;
+            }
+        }
+    }
+}
+
+#[allow(clippy::mut_from_ref)]
+fn scratch_floats(region: &Region) -> &mut [f32] {
+    // SAFETY: the region belongs to the calling thread and is page-aligned.
+    unsafe { std::slice::from_raw_parts_mut(region.as_ptr().cast(), region.len() / size_of::<f32>()) }
+}
+
+/// The rows of this thread: even shares in order.
+fn share(rows: usize, crew: &Crew<'_>) -> Range<usize> {
+    let at = |id: usize| rows * id / crew.threads();
+    at(crew.id())..at(crew.id() + 1)
+}
+
+fn rope_style(style: RopeStyle) -> rows::RopeStyle {
+    match style {
+        RopeStyle::Half => rows::RopeStyle::Half,
+        RopeStyle::Pairs => rows::RopeStyle::Interleaved,
+    }
+}
+
+fn binary(f: argand_graph::Binary) -> rows::Binary {
+    match f {
+        argand_graph::Binary::Add => rows::Binary::Add,
+        argand_graph::Binary::Mul => rows::Binary::Mul,
+    }
+}
+
+/// A product whose input is ready.
+struct Product<'a> {
+    run: &'a Run<'a>,
+    view: View<'a>,
+    l: &'a Linear,
+    n: usize,
+    acts: Acts,
+    up: *mut f32,
+}
+
+impl Product<'_> {
+    /// Some columns of one part (with a gate: of both), finished with bias, gate and tail.
+    fn columns(&self, part: &Part, groups: Range<usize>) {
+        let Product { run, view, l, n, .. } = *self;
+        let m = matrix(&view.at.weights[part.w]);
+        let columns = m.rows_of(groups.clone());
+        let stride = m.rows();
+        let out = run.view(view.at).ptr(part.out, 0);
+        self.product(part.w, groups.clone(), out, stride);
+        let bias = |p: &Part| p.bias.map(|b| &vector(&view.at.weights[b])[columns.clone()]);
+        if l.glu.is_some() {
+            // The kernel counts columns from the first of the weight.
+            self.product(l.parts[1].w, groups, self.up.wrapping_sub(columns.start), columns.len());
+        }
+        for row in 0..n {
+            // SAFETY: these columns of this row are this chunk's own.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride + columns.start), columns.len()) };
+            if let Some(bias) = bias(part) {
+                rows::binary_in_place(run.tier, rows::Binary::Add, out, bias);
+            }
+            if let Some(act) = l.glu {
+                // SAFETY: the scratch space holds all rows of a chunk.
+                let up = unsafe { std::slice::from_raw_parts_mut(self.up.add(row * columns.len()), columns.len()) };
+                if let Some(bias) = bias(&l.parts[1]) {
+                    rows::binary_in_place(run.tier, rows::Binary::Add, up, bias);
+                }
+                rows::binary_in_place(run.tier, rows::Binary::Glu(act), out, up);
+            }
+            for tail in &l.tail {
+                match tail {
+                    Tail::Add(b) => {
+                        let added = &view.row(*b, row)[columns.clone()];
+                        rows::binary_in_place(run.tier, rows::Binary::Add, out, added);
+                    }
+                    Tail::Unary(f) => rows::unary_in_place(run.tier, *f, out),
+                }
+            }
+        }
+    }
+
+    /// The raw product: `out[row * stride + column]`.
+    fn product(&self, w: WeightId, groups: Range<usize>, out: *mut f32, stride: usize) {
+        let m = matrix(&self.view.at.weights[w]);
+        let x = self.view.ptr(self.l.x, 0);
+        // SAFETY: the input holds n rows, the result has room for n rows of these columns, and both were made before
+        // the last barrier or by this thread.
+        unsafe {
+            if integer(self.run.exact, m) {
+                linear::linear_int(self.run.tier, m, groups, self.acts, self.n, out, stride);
+            } else {
+                linear::linear_f32(self.run.tier, m, groups, x, self.view.len(self.l.x), self.n, out, stride);
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The resident weights of a program: packed matrices, vectors of f32, and tables that stay where they are stored.
+
+use crate::gang::{Dealer, Gang};
+use crate::kernels::packed::{PackError, PackedMatrix};
+use crate::program::{Call, Program, Segment, Step, WeightId};
+use crate::tier::Tier;
+use argand_codec::{Codec, CodecError};
+use argand_graph::layer_prefix;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+/// A stored weight: rows of coded values.
+pub struct Stored<'a> {
+    /// How the values are coded.
+    pub codec: Codec,
+    /// Rows; a vector has one.
+    pub rows: usize,
+    /// Values in a row.
+    pub cols: usize,
+    /// Added to each value (some files store a norm's weight minus one). Only vectors may have one.
+    pub offset: f32,
+    /// The bytes of a row.
+    pub row: Box<dyn Fn(usize) -> &'a [u8] + Sync + 'a>,
+}
+
+/// Where weights come from. Names are canonical, such as `layers.3.attn_q`.
+pub trait WeightSource: Send + Sync {
+    /// The weight of that name.
+    ///
+    /// # Errors
+    /// When there is none, or it is not what the model needs.
+    fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Says that the bytes of a weight are no longer needed.
+    fn release(&self, _name: &str) {}
+}
+
+/// Why weights could not be made resident.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum WeightError {
+    #[error("{0}")]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+    #[error("weight `{name}`: {error}")]
+    Pack { name: String, error: PackError },
+    #[error("weight `{name}`: {error}")]
+    Decode { name: String, error: CodecError },
+    #[error("weight `{name}` is {found:?} in the file, the model needs {expected:?}")]
+    Shape { name: String, found: Vec<usize>, expected: Vec<usize> },
+}
+
+/// A resident weight.
+#[derive(Clone)]
+pub(crate) enum Resident {
+    Matrix(Arc<PackedMatrix>),
+    Vector(Arc<[f32]>),
+    /// Rows are looked up at the source, by name.
+    Table(Arc<str>),
+}
+
+/// Weights of a program.
+pub(crate) struct Weights {
+    /// Of the main part, by weight number.
+    pub main: Vec<Resident>,
+    /// `[repetition][layer][weight]`
+    pub layers: Vec<Vec<Vec<Resident>>>,
+    /// Bytes of all matrices and vectors.
+    pub bytes: usize,
+}
+
+/// What a segment does with a weight.
+#[derive(Clone, Copy, PartialEq)]
+enum Use {
+    Product,
+    Lookup,
+    Vector,
+}
+
+fn uses(s: &Segment) -> Vec<Use> {
+    let mut uses = vec![Use::Vector; s.weights.len()];
+    let lookup = |step: &Step, uses: &mut [Use]| {
+        if let Step::Embed { table, .. } = step
+            && uses[*table] != Use::Product
+        {
+            uses[*table] = Use::Lookup;
+        }
+    };
+    for call in &s.calls {
+        match call {
+            Call::Rows { steps, .. } => steps.iter().for_each(|t| lookup(t, &mut uses)),
+            Call::Linear(l) => {
+                l.prologue.iter().for_each(|t| lookup(t, &mut uses));
+                l.parts.iter().for_each(|p| uses[p.w] = Use::Product);
+            }
+            Call::Attend { .. } | Call::Repeat(_) => {}
+        }
+    }
+    uses
+}
+
+/// Called after each weight with the bytes that are resident so far.
+pub type Progress<'a> = dyn FnMut(usize) + 'a;
+
+impl Weights {
+    /// Reads and packs everything that `program` needs, with all threads of `gang`.
+    pub(crate) fn load(
+        program: &Program,
+        source: &dyn WeightSource,
+        tier: Tier,
+        gang: &mut Gang,
+        progress: &mut Progress<'_>,
+    ) -> Result<Weights, WeightError> {
+        let mut loader = Loader { source, tier, gang, progress, done: HashMap::new(), seen: HashSet::new(), bytes: 0 };
+        let main = loader.segment(&program.main, "")?;
+        let mut layers = Vec::new();
+        for l in &program.layers {
+            let each = l.order.iter().enumerate();
+            let loaded: Result<Vec<_>, _> =
+                each.map(|(i, body)| loader.segment(&l.bodies[*body], &layer_prefix(&l.prefix, i))).collect();
+            layers.push(loaded?);
+        }
+        Ok(Weights { main, layers, bytes: loader.bytes })
+    }
+}
+
+struct Loader<'a, 'p> {
+    source: &'a dyn WeightSource,
+    tier: Tier,
+    gang: &'a mut Gang,
+    progress: &'a mut Progress<'p>,
+    done: HashMap<String, Resident>,
+    seen: HashSet<String>,
+    bytes: usize,
+}
+
+impl Loader<'_, '_> {
+    fn segment(&mut self, s: &Segment, prefix: &str) -> Result<Vec<Resident>, WeightError> {
+        let uses = uses(s);
+        (0..s.weights.len()).map(|id| self.weight(s, prefix, id, uses[id])).collect()
+    }
+
+    fn weight(&mut self, s: &Segment, prefix: &str, id: WeightId, used: Use) -> Result<Resident, WeightError> {
+        let (name, shape) = &s.weights[id];
+        let name = format!("{prefix}{name}");
+        if let Some(found) = self.done.get(&name) {
+            return Ok(found.clone());
+        }
+        let stored = self.source.weight(&name).map_err(WeightError::Source)?;
+        let found = if shape.len() == 1 { vec![stored.cols] } else { vec![stored.rows, stored.cols] };
+        if found != *shape {
+            return Err(WeightError::Shape { name, found, expected: shape.clone() });
+        }
+        let resident = match used {
+            Use::Vector => Resident::Vector(self.vector(&name, &stored)?),
+            Use::Product => Resident::Matrix(Arc::new(self.matrix(&name, &stored)?)),
+            Use::Lookup => Resident::Table(name.as_str().into()),
+        };
+        if used != Use::Lookup && self.seen.insert(name.clone()) {
+            self.source.release(&name);
+            (self.progress)(self.bytes);
+        }
+        self.done.insert(name, resident.clone());
+        Ok(resident)
+    }
+
+    fn vector(&mut self, name: &str, stored: &Stored<'_>) -> Result<Arc<[f32]>, WeightError> {
+        let mut values = vec![0.0; stored.rows * stored.cols];
+        for (i, row) in values.chunks_mut(stored.cols.max(1)).enumerate() {
+            let decoded = stored.codec.decode((stored.row)(i), row);
+            decoded.map_err(|error| WeightError::Decode { name: name.to_string(), error })?;
+            row.iter_mut().for_each(|v| *v += stored.offset);
+        }
+        self.bytes += size_of_val(values.as_slice());
+        Ok(values.into())
+    }
+
+    fn matrix(&mut self, name: &str, stored: &Stored<'_>) -> Result<PackedMatrix, WeightError> {
+        let fail = |error| WeightError::Pack { name: name.to_string(), error };
+        let mut packed = PackedMatrix::zeroed(self.tier, stored.codec, stored.rows, stored.cols).map_err(fail)?;
+        // A part is small enough to be shared out fairly and large enough that dealing it costs nothing.
+        let groups = (256 << 10) / packed.group_bytes().max(1);
+        let parts: Vec<_> = packed.parts(groups.max(1)).map(Mutex::new).collect();
+        let failed = Mutex::new(None);
+        let dealer = Dealer::default();
+        self.gang.run(&|crew| {
+            dealer.open(crew, 0);
+            while let Some(i) = dealer.next(0, parts.len()) {
+                // Each part is dealt once, so no lock is ever contended.
+                let mut part = parts[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Err(error) = part.pack(&stored.row) {
+                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                }
+            }
+        });
+        drop(parts);
+        if let Some(error) = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            return Err(fail(error));
+        }
+        self.bytes += packed.bytes();
+        Ok(packed)
+    }
+}

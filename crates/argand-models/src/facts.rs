@@ -1,0 +1,265 @@
+//! Facts about a model in one vocabulary, whichever dialect its file speaks: GGUF metadata or Hugging Face `config.json`.
+
+use crate::{Error, PAGES, Page};
+use argand_weights::{Checkpoint, Metadata};
+use serde_json::Value as Json;
+
+/// A fact's name in both dialects: the GGUF key without the architecture, and the path in `config.json`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fact(pub &'static str, pub &'static str);
+
+/// Longest sequence the model was made for.
+pub const CONTEXT: Fact = Fact("context_length", "max_position_embeddings");
+/// Layers.
+pub const LAYERS: Fact = Fact("block_count", "num_hidden_layers");
+/// Width of the residual stream.
+pub const DIM: Fact = Fact("embedding_length", "hidden_size");
+/// Width of the feed-forward layer.
+pub const FFN: Fact = Fact("feed_forward_length", "intermediate_size");
+/// Query heads.
+pub const HEADS: Fact = Fact("attention.head_count", "num_attention_heads");
+/// Key heads.
+pub const KV_HEADS: Fact = Fact("attention.head_count_kv", "num_key_value_heads");
+/// Components of a head.
+pub const HEAD_DIM: Fact = Fact("attention.key_length", "head_dim");
+/// Epsilon of root-mean-square norms.
+pub const EPS: Fact = Fact("attention.layer_norm_rms_epsilon", "rms_norm_eps");
+/// Tokens of the vocabulary.
+pub const VOCAB: Fact = Fact("vocab_size", "vocab_size");
+/// Sliding window in tokens.
+pub const WINDOW: Fact = Fact("attention.sliding_window", "sliding_window");
+
+/// Facts of one model.
+pub struct Facts<'a> {
+    file: String,
+    architecture: String,
+    dialect: Dialect<'a>,
+    checkpoint: Option<&'a Checkpoint>,
+    context: Option<usize>,
+}
+
+#[derive(Clone, Copy)]
+enum Dialect<'a> {
+    Gguf(&'a Metadata),
+    Hf(&'a Json),
+}
+
+impl<'a> Facts<'a> {
+    /// Facts of a checkpoint that is to run sequences of up to `context` tokens.
+    ///
+    /// # Errors
+    /// When it names no architecture.
+    pub fn of_checkpoint(checkpoint: &'a Checkpoint, context: Option<usize>) -> Result<Self, Error> {
+        let file = checkpoint.path().display().to_string();
+        let dialect = match checkpoint.config() {
+            Some(config) => Dialect::Hf(config),
+            None => Dialect::Gguf(checkpoint.metadata()),
+        };
+        Self::new(file, dialect, Some(checkpoint), context)
+    }
+
+    /// Facts of a `config.json`.
+    ///
+    /// # Errors
+    /// When it names no architecture.
+    pub fn of_config(config: &'a Json, context: Option<usize>) -> Result<Self, Error> {
+        Self::new("config.json".into(), Dialect::Hf(config), None, context)
+    }
+
+    fn new(
+        file: String,
+        dialect: Dialect<'a>,
+        checkpoint: Option<&'a Checkpoint>,
+        context: Option<usize>,
+    ) -> Result<Self, Error> {
+        let architecture = match dialect {
+            Dialect::Gguf(meta) => meta.get_str("general.architecture"),
+            Dialect::Hf(config) => config.get("model_type").and_then(Json::as_str),
+        };
+        match architecture {
+            Some(name) => Ok(Facts { architecture: name.to_string(), file, dialect, checkpoint, context }),
+            None => Err(Error::NoArchitecture { file }),
+        }
+    }
+
+    /// The page of the architecture.
+    pub(crate) fn page(&self) -> Result<&'static Page, Error> {
+        let listed = |page: &Page| if self.is_gguf() { page.gguf } else { page.hf };
+        PAGES.iter().find(|p| listed(p).contains(&self.architecture.as_str())).copied().ok_or_else(|| {
+            Error::UnknownArchitecture {
+                file: self.file.clone(),
+                found: self.architecture.clone(),
+                known: PAGES.iter().flat_map(|p| listed(p)).copied().collect::<Vec<_>>().join(", "),
+            }
+        })
+    }
+
+    /// Whether the facts come from a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.dialect, Dialect::Gguf(_))
+    }
+
+    /// The file that the facts come from.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The longest sequence that is to be run.
+    ///
+    /// # Errors
+    /// When nobody says.
+    pub fn context(&self) -> Result<usize, Error> {
+        self.context.map_or_else(|| self.usize(CONTEXT), Ok)
+    }
+
+    fn key(&self, fact: Fact) -> String {
+        match self.dialect {
+            Dialect::Gguf(_) => format!("{}.{}", self.architecture, fact.0),
+            Dialect::Hf(_) => fact.1.to_string(),
+        }
+    }
+
+    fn odd<T>(&self, fact: Fact, found: String, expected: &'static str) -> Result<T, Error> {
+        Err(Error::Odd { file: self.file.clone(), field: self.key(fact), found, expected })
+    }
+
+    fn need<T>(&self, fact: Fact, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Error::Missing { file: self.file.clone(), field: self.key(fact) })
+    }
+
+    /// A value of `config.json` by a path with dots; `null` is no value.
+    fn json(&self, path: &str) -> Option<&'a Json> {
+        match self.dialect {
+            Dialect::Hf(config) => path.split('.').try_fold(config, |v, key| v.get(key)).filter(|v| !v.is_null()),
+            Dialect::Gguf(_) => None,
+        }
+    }
+
+    /// A whole number, if it is there. A GGUF array counts when all its values are equal.
+    ///
+    /// # Errors
+    /// When it is something else, or beyond any model's size.
+    pub fn maybe_usize(&self, fact: Fact) -> Result<Option<usize>, Error> {
+        let (value, found) = match self.dialect {
+            Dialect::Gguf(meta) => {
+                let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
+                let all = meta.get_u64s(&self.key(fact)).filter(|v| v.windows(2).all(|w| w[0] == w[1]));
+                (value.as_u64().or(all.and_then(|v| v.first().copied())), value.type_name().into_owned())
+            }
+            Dialect::Hf(_) => {
+                let Some(value) = self.json(fact.1) else { return Ok(None) };
+                (value.as_u64(), value.to_string())
+            }
+        };
+        match value {
+            Some(v) if v < 1 << 31 => Ok(Some(v as usize)),
+            Some(v) => self.odd(fact, v.to_string(), "less than 2^31"),
+            None => self.odd(fact, found, "a whole number"),
+        }
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// When it is missing or something else.
+    pub fn usize(&self, fact: Fact) -> Result<usize, Error> {
+        let value = self.maybe_usize(fact)?;
+        self.need(fact, value)
+    }
+
+    /// A whole number that is not zero.
+    ///
+    /// # Errors
+    /// When it is missing, zero or something else.
+    pub fn positive(&self, fact: Fact) -> Result<usize, Error> {
+        match self.usize(fact)? {
+            0 => self.odd(fact, "0".into(), "at least 1"),
+            v => Ok(v),
+        }
+    }
+
+    /// A number, if it is there.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn maybe_f64(&self, fact: Fact) -> Result<Option<f64>, Error> {
+        let (value, found) = match self.dialect {
+            Dialect::Gguf(meta) => {
+                let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
+                (value.as_f64(), value.type_name().into_owned())
+            }
+            Dialect::Hf(_) => {
+                let Some(value) = self.json(fact.1) else { return Ok(None) };
+                (value.as_f64(), value.to_string())
+            }
+        };
+        match value.filter(|v| v.is_finite()) {
+            Some(v) => Ok(Some(v)),
+            None => self.odd(fact, found, "a finite number"),
+        }
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// When it is missing or something else.
+    pub fn f64(&self, fact: Fact) -> Result<f64, Error> {
+        let value = self.maybe_f64(fact)?;
+        self.need(fact, value)
+    }
+
+    /// Numbers, if they are there.
+    ///
+    /// # Errors
+    /// When they are something else.
+    pub fn maybe_f64s(&self, fact: Fact) -> Result<Option<Vec<f64>>, Error> {
+        let Some(value) = self.json(fact.1) else { return Ok(None) };
+        let numbers = value.as_array().and_then(|a| a.iter().map(Json::as_f64).collect());
+        numbers.map_or_else(|| self.odd(fact, value.to_string(), "an array of numbers"), |v| Ok(Some(v)))
+    }
+
+    /// Words or numbers of a list as text, if it is there.
+    pub fn words(&self, fact: Fact) -> Option<Vec<String>> {
+        let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_string);
+        Some(self.json(fact.1)?.as_array()?.iter().map(text).collect())
+    }
+
+    /// A word, if it is there.
+    pub fn str(&self, fact: Fact) -> Option<&'a str> {
+        match self.dialect {
+            Dialect::Gguf(meta) => meta.get_str(&self.key(fact)),
+            Dialect::Hf(_) => self.json(fact.1)?.as_str(),
+        }
+    }
+
+    /// A truth value, if it is there.
+    pub fn bool(&self, fact: Fact) -> Option<bool> {
+        match self.dialect {
+            Dialect::Gguf(meta) => meta.get_bool(&self.key(fact)),
+            Dialect::Hf(_) => self.json(fact.1)?.as_bool(),
+        }
+    }
+
+    /// Whether the checkpoint holds a tensor; `None` when there is only a configuration.
+    pub fn has_tensor(&self, name: &str) -> Option<bool> {
+        self.checkpoint.map(|c| c.tensor(name).is_some())
+    }
+
+    /// Rows of a tensor of the checkpoint.
+    pub fn tensor_rows(&self, name: &str) -> Option<usize> {
+        self.checkpoint?.tensor(name)?.info.shape.first().copied()
+    }
+
+    /// All values of a small tensor of the checkpoint.
+    pub fn tensor_values(&self, name: &str) -> Option<Vec<f64>> {
+        let tensor = self.checkpoint?.tensor(name)?;
+        let mut values = vec![0.0f32; tensor.info.elements().min(1 << 16)];
+        tensor.info.codec.decode(tensor.bytes, &mut values).ok()?;
+        Some(values.into_iter().map(f64::from).collect())
+    }
+
+    /// An error about something that no page supports.
+    pub fn unsupported(&self, what: impl Into<String>) -> Error {
+        Error::Unsupported { file: self.file.clone(), what: what.into() }
+    }
+}

@@ -1,0 +1,33 @@
+//! Gemma 3, text (Gemma Team 2025): Gemma 2 with normed queries and keys instead of capped scores, five layers with a window
+//! to one without, and another base of rotation for those.
+
+use super::gemma2::{NORMS, block, read};
+use crate::decoder::{Decoder, Layer};
+use crate::facts::{self, Fact, Facts};
+use crate::names::hf;
+use crate::rope::RopeConfig;
+use crate::{Error, Page};
+use argand_graph::Graph;
+
+/// The architecture.
+pub const PAGE: Page = Page { name: "Gemma 3", gguf: &["gemma3"], hf: &["gemma3_text"], names: NORMS, graph };
+
+fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
+    let c = Decoder { qk_norm: true, ..read(f)? };
+    let base = f.maybe_f64(Fact("rope.freq_base_swa", "rope_local_base_freq"))?.unwrap_or(10_000.0);
+    let local = RopeConfig::read(f, c.head_dim)?.unscaled(base).rope()?;
+    let global = RopeConfig::read(f, c.head_dim)?.rope()?;
+    let window = f.maybe_usize(facts::WINDOW)?;
+    let period = f.maybe_usize(hf("sliding_window_pattern"))?.unwrap_or(6).max(1);
+    let types = f.words(hf("layer_types"));
+    let slides = |i: usize| match types.as_ref().and_then(|t| t.get(i)) {
+        Some(t) => t == "sliding_attention",
+        None => !(i + 1).is_multiple_of(period),
+    };
+    let layer = |i: usize| match slides(i) {
+        true => Layer { window, rope: Some(local.clone()) },
+        false => Layer { window: None, rope: Some(global.clone()) },
+    };
+    let layers: Vec<Layer> = (0..c.layers).map(layer).collect();
+    c.graph("gemma3", &layers, |x, l| block(&c, x, l))
+}

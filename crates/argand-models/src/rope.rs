@@ -1,0 +1,255 @@
+//! Frequencies of rotary embeddings with every scaling that checkpoints ask for. All of it is host code in f64; the graph
+//! sees a table of angles.
+
+use crate::Error;
+use crate::facts::{Fact, Facts};
+use argand_graph::{Rope, RopeFreqs, RopeStyle};
+use std::f64::consts::PI;
+use std::sync::Arc;
+
+const BASE: Fact = Fact("rope.freq_base", "rope_theta");
+const ROT: Fact = Fact("rope.dimension_count", "");
+const FACTOR: Fact = Fact("rope.scaling.factor", "factor");
+const ORIGINAL: Fact = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
+
+/// What a configuration says of a rotary embedding. Newer Hugging Face configurations put all of it under
+/// `rope_parameters`, older ones under `rope_scaling` and beside it.
+pub struct RopeConfig<'f, 'a> {
+    facts: &'f Facts<'a>,
+    /// Components of a head that turn.
+    rot: usize,
+    /// Base of the frequencies.
+    base: f64,
+    /// Whether the scaling of the configuration applies.
+    scaled: bool,
+}
+
+impl<'f, 'a> RopeConfig<'f, 'a> {
+    /// Reads the usual fields for heads of `head_dim` components.
+    ///
+    /// # Errors
+    /// An odd fact.
+    pub fn read(facts: &'f Facts<'a>, head_dim: usize) -> Result<Self, Error> {
+        let base = match facts.maybe_f64(BASE)? {
+            Some(base) => base,
+            None => facts.maybe_f64(Fact("", "rope_parameters.rope_theta"))?.unwrap_or(10_000.0),
+        };
+        let part = match facts.maybe_f64(Fact("", "partial_rotary_factor"))? {
+            Some(part) => Some(part),
+            None => facts.maybe_f64(Fact("", "rope_parameters.partial_rotary_factor"))?,
+        };
+        let said = if facts.is_gguf() { facts.maybe_usize(ROT)? } else { None };
+        let rot = said.unwrap_or((head_dim as f64 * part.unwrap_or(1.0)) as usize);
+        if rot % 2 != 0 || rot > head_dim || base <= 0.0 {
+            return Err(facts.unsupported(format!("rotary embedding of {rot} of {head_dim} components, base {base}")));
+        }
+        Ok(RopeConfig { facts, rot, base, scaled: true })
+    }
+
+    /// The same with another base and without the scaling.
+    pub fn unscaled(self, base: f64) -> Self {
+        RopeConfig { base, scaled: false, ..self }
+    }
+
+    /// The embedding with its angles.
+    ///
+    /// # Errors
+    /// An odd or missing fact, or a scaling that is not known.
+    pub fn rope(&self) -> Result<Rope, Error> {
+        let freqs = if self.scaled {
+            self.scaled_freqs()?
+        } else {
+            RopeFreqs { inv_freq: self.plain(self.base), magnitude: 1.0 }
+        };
+        Ok(Rope { style: RopeStyle::Half, freqs: Arc::new(freqs) })
+    }
+
+    /// `base^(-2i / rot)` (Su et al. 2021).
+    fn plain(&self, base: f64) -> Vec<f64> {
+        (0..self.rot / 2).map(|i| base.powf(-2.0 * i as f64 / self.rot as f64)).collect()
+    }
+
+    /// A field of the scaling.
+    fn field(&self, fact: Fact) -> Result<Option<f64>, Error> {
+        if self.facts.is_gguf() {
+            return self.facts.maybe_f64(fact);
+        }
+        for group in ["rope_scaling", "rope_parameters"] {
+            let path: &'static str = path(group, fact.1);
+            if let Some(v) = self.facts.maybe_f64(Fact("", path))? {
+                return Ok(Some(v));
+            }
+        }
+        self.facts.maybe_f64(Fact("", fact.1))
+    }
+
+    fn need(&self, fact: Fact) -> Result<f64, Error> {
+        self.field(fact)?.ok_or_else(|| {
+            self.facts.unsupported(format!(
+                "the rope scaling lacks its field `{}`",
+                if self.facts.is_gguf() { fact.0 } else { fact.1 }
+            ))
+        })
+    }
+
+    fn kind(&self) -> &'a str {
+        let paths =
+            ["rope_scaling.rope_type", "rope_scaling.type", "rope_parameters.rope_type", "rope_parameters.type"];
+        let gguf = Fact("rope.scaling.type", paths[0]);
+        let named = std::iter::once(gguf).chain(paths.map(|p| Fact("", p))).find_map(|f| self.facts.str(f));
+        named.unwrap_or("default")
+    }
+
+    fn scaled_freqs(&self) -> Result<RopeFreqs, Error> {
+        let plain = self.plain(self.base);
+        if let Some(factors) = self.facts.tensor_values("rope_freqs.weight").filter(|_| self.facts.is_gguf()) {
+            return self.divided(plain, &factors, 1.0);
+        }
+        let long = self.facts.tensor_values("rope_factors_long.weight").filter(|_| self.facts.is_gguf());
+        match (self.kind(), long) {
+            (_, Some(_)) | ("longrope" | "su", _) => self.long_rope(plain),
+            ("default" | "none", _) => Ok(RopeFreqs { inv_freq: plain, magnitude: 1.0 }),
+            ("linear", _) => {
+                let factor = self.need(FACTOR)?;
+                Ok(RopeFreqs { inv_freq: plain.iter().map(|f| f / factor).collect(), magnitude: 1.0 })
+            }
+            ("dynamic", _) => self.dynamic(),
+            ("yarn", _) => self.yarn(&plain),
+            ("llama3", _) => self.llama3(&plain),
+            (other, _) => Err(self.facts.unsupported(format!("rope scaling `{other}` is not known"))),
+        }
+    }
+
+    fn divided(&self, plain: Vec<f64>, factors: &[f64], magnitude: f64) -> Result<RopeFreqs, Error> {
+        if factors.len() != plain.len() || factors.iter().any(|f| !(f.is_finite() && *f > 0.0)) {
+            let what =
+                format!("{} rope factors for {} frequencies, or one is not positive", factors.len(), plain.len());
+            return Err(self.facts.unsupported(what));
+        }
+        let inv_freq = plain.iter().zip(factors).map(|(f, k)| f / k).collect();
+        Ok(RopeFreqs { inv_freq, magnitude: magnitude as f32 })
+    }
+
+    /// The length that the model was first trained for.
+    fn original(&self) -> Result<f64, Error> {
+        match self.field(ORIGINAL)? {
+            Some(v) => Ok(v),
+            None => Ok(self.facts.usize(crate::facts::CONTEXT)? as f64),
+        }
+    }
+
+    /// NTK-aware scaling by the length that is to be run (as transformers' `dynamic`).
+    fn dynamic(&self) -> Result<RopeFreqs, Error> {
+        let factor = self.need(FACTOR)?;
+        let (trained, wanted) = (self.original()?, self.facts.context()? as f64);
+        let rot = self.rot as f64;
+        let stretch = factor * wanted.max(trained) / trained - (factor - 1.0);
+        let base = self.base * stretch.powf(rot / (rot - 2.0));
+        Ok(RopeFreqs { inv_freq: self.plain(base), magnitude: 1.0 })
+    }
+
+    /// Low frequencies are stretched, high ones kept, with a smooth passage (Llama 3.1).
+    fn llama3(&self, plain: &[f64]) -> Result<RopeFreqs, Error> {
+        let factor = self.need(FACTOR)?;
+        let low = self.need(Fact("", "low_freq_factor"))?;
+        let high = self.need(Fact("", "high_freq_factor"))?;
+        let trained = self.need(ORIGINAL)?;
+        let stretch = |f: &f64| {
+            let turns = trained * f / (2.0 * PI);
+            let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            f * keep + f / factor * (1.0 - keep)
+        };
+        Ok(RopeFreqs { inv_freq: plain.iter().map(stretch).collect(), magnitude: 1.0 })
+    }
+
+    /// YaRN (Peng et al. 2023).
+    fn yarn(&self, plain: &[f64]) -> Result<RopeFreqs, Error> {
+        let factor = self.need(FACTOR)?;
+        let trained = self.original()?;
+        let or = |fact, default| self.field(fact).map(|v| v.unwrap_or(default));
+        let fast = or(Fact("rope.scaling.yarn_beta_fast", "beta_fast"), 32.0)?;
+        let slow = or(Fact("rope.scaling.yarn_beta_slow", "beta_slow"), 1.0)?;
+        let (rot, base) = (self.rot as f64, self.base);
+        let turning = |turns: f64| rot * (trained / (turns * 2.0 * PI)).ln() / (2.0 * base.ln());
+        let whole = self.facts.bool(Fact("", "rope_scaling.truncate")).unwrap_or(true);
+        let (low, high) = (turning(fast), turning(slow));
+        let (low, high) = if whole { (low.floor(), high.ceil()) } else { (low, high) };
+        let (low, high) = (low.max(0.0), high.min(rot - 1.0));
+        let width = if low == high { 0.001 } else { high - low };
+        let mix = |(i, f): (usize, &f64)| {
+            let stretched = ((i as f64 - low) / width).clamp(0.0, 1.0);
+            f / factor * stretched + f * (1.0 - stretched)
+        };
+        let magnitude = match self.field(Fact("rope.scaling.attn_factor", "attention_factor"))? {
+            Some(v) => v,
+            None => self.yarn_magnitude(factor)?,
+        };
+        Ok(RopeFreqs { inv_freq: plain.iter().enumerate().map(mix).collect(), magnitude: magnitude as f32 })
+    }
+
+    fn yarn_magnitude(&self, factor: f64) -> Result<f64, Error> {
+        let grown = |k: f64| if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 };
+        Ok(match (self.field(Fact("", "mscale"))?, self.field(Fact("", "mscale_all_dim"))?) {
+            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => grown(one) / grown(all),
+            _ => grown(1.0),
+        })
+    }
+
+    /// LongRoPE (Ding et al. 2024): a factor for each frequency, one list for short and one for long sequences.
+    fn long_rope(&self, plain: Vec<f64>) -> Result<RopeFreqs, Error> {
+        let (trained, longest) = (self.original()?, self.facts.usize(crate::facts::CONTEXT)? as f64);
+        let which = if self.facts.context()? as f64 > trained { "long" } else { "short" };
+        let factors = if self.facts.is_gguf() {
+            self.facts.tensor_values(if which == "long" {
+                "rope_factors_long.weight"
+            } else {
+                "rope_factors_short.weight"
+            })
+        } else {
+            let path = |group| path(group, if which == "long" { "long_factor" } else { "short_factor" });
+            match self.facts.maybe_f64s(Fact("", path("rope_scaling")))? {
+                Some(v) => Some(v),
+                None => self.facts.maybe_f64s(Fact("", path("rope_parameters")))?,
+            }
+        };
+        let factors = factors.ok_or_else(|| self.facts.unsupported(format!("LongRoPE without its {which} factors")))?;
+        let magnitude = match self.field(Fact("rope.scaling.attn_factor", "attention_factor"))? {
+            Some(v) => v,
+            None => {
+                let factor = self.field(Fact("", "factor"))?.unwrap_or(longest / trained);
+                if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / trained.ln()).sqrt() }
+            }
+        };
+        self.divided(plain, &factors, magnitude)
+    }
+}
+
+/// Paths of the fields of a scaling, in a table because facts have static names.
+fn path(group: &str, field: &str) -> &'static str {
+    const PATHS: &[&str] = &[
+        "rope_scaling.factor",
+        "rope_scaling.original_max_position_embeddings",
+        "rope_scaling.low_freq_factor",
+        "rope_scaling.high_freq_factor",
+        "rope_scaling.beta_fast",
+        "rope_scaling.beta_slow",
+        "rope_scaling.attention_factor",
+        "rope_scaling.mscale",
+        "rope_scaling.mscale_all_dim",
+        "rope_scaling.short_factor",
+        "rope_scaling.long_factor",
+        "rope_parameters.factor",
+        "rope_parameters.original_max_position_embeddings",
+        "rope_parameters.low_freq_factor",
+        "rope_parameters.high_freq_factor",
+        "rope_parameters.beta_fast",
+        "rope_parameters.beta_slow",
+        "rope_parameters.attention_factor",
+        "rope_parameters.mscale",
+        "rope_parameters.mscale_all_dim",
+        "rope_parameters.short_factor",
+        "rope_parameters.long_factor",
+    ];
+    let known = PATHS.iter().find(|p| p.strip_prefix(group).and_then(|r| r.strip_prefix('.')) == Some(field));
+    known.copied().unwrap_or("")
+}
