@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod engine;
+mod load;
 pub mod lookup;
 pub mod mock;
 pub mod pages;
@@ -19,6 +20,7 @@ mod session;
 pub mod stop;
 
 pub use engine::{Engine, EngineOptions, EngineUse};
+pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;
 pub use request::{AddError, Event, Request, SeqId, SessionId, TextStream, Usage};
 pub use runner::{Limits, RunError, Runner, SeqRows, StepBatch};

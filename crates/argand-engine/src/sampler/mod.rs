@@ -95,7 +95,7 @@ impl Sampler {
             self.apply(stage, params, context);
         }
         let chosen = if params.temperature == 0.0 {
-            self.candidates.best().filter(|id| self.candidates.logit_mut(*id).is_some_and(|l| *l > f32::NEG_INFINITY))
+            self.candidates.best()
         } else {
             self.candidates.draw(uniform(context.seed, context.stream, position as u64))
         };

@@ -1,15 +1,18 @@
 //! The tokens still in play and the operations that remove or reweigh them.
 //!
-//! Every operation works in place on one buffer; none sorts the whole vocabulary unless the distribution is flat enough to
-//! need it. At least one token always stays.
+//! Every operation works in one buffer and in time linear in the tokens in play: sets are found by selection, never by
+//! sorting the vocabulary. At least one token always stays.
 
 use std::cmp::Ordering;
 
+/// Logits that are skipped together when none of them can be selected; small enough to stay in registers.
+const BLOCK: usize = 64;
+
 /// A token still in play.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Candidate {
-    pub id: u32,
-    pub logit: f32,
+struct Candidate {
+    id: u32,
+    logit: f32,
 }
 
 /// Largest logit first, lowest id among equals: a total order, so that selection is reproducible.
@@ -17,173 +20,141 @@ fn by_rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
-/// The tokens in play. While `whole`, item `i` is token `i`.
+/// The tokens in play: all of them, as plain logits by id, until a stage removes some.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    items: Vec<Candidate>,
     whole: bool,
+    logits: Vec<f32>,
+    items: Vec<Candidate>,
     weights: Vec<f32>,
     surprise: Vec<(f32, Candidate)>,
 }
 
 impl Candidates {
-    /// Puts the whole vocabulary in play. Returns the first token whose logit is not a number or is positive infinity.
+    /// Puts the whole vocabulary in play.
+    ///
+    /// # Errors
+    /// The first token whose logit is not a number or is positive infinity.
     pub fn load(&mut self, logits: &[f32]) -> Result<(), u32> {
-        self.items.clear();
         self.whole = true;
-        self.items.extend((0..).zip(logits).map(|(id, &logit)| Candidate { id, logit }));
-        match self.items.iter().find(|c| c.logit.is_nan() || c.logit == f32::INFINITY) {
-            Some(bad) => Err(bad.id),
-            None => Ok(()),
+        self.items.clear();
+        self.logits.clear();
+        self.logits.extend_from_slice(logits);
+        let bad = |l: &f32| l.is_nan() || *l == f32::INFINITY;
+        if logits.iter().fold(false, |any, l| any | bad(l)) {
+            return Err(logits.iter().position(bad).unwrap_or_default() as u32);
         }
+        Ok(())
     }
 
     /// The logit of a token, when in play.
     pub fn logit_mut(&mut self, id: u32) -> Option<&mut f32> {
-        let item =
-            if self.whole { self.items.get_mut(id as usize) } else { self.items.iter_mut().find(|c| c.id == id) };
-        item.map(|c| &mut c.logit)
+        if self.whole {
+            return self.logits.get_mut(id as usize);
+        }
+        self.items.iter_mut().find(|c| c.id == id).map(|c| &mut c.logit)
     }
 
     /// Divides all logits.
     pub fn divide(&mut self, temperature: f32) {
-        for item in &mut self.items {
-            item.logit /= temperature;
-        }
+        self.logits.iter_mut().for_each(|l| *l /= temperature);
+        self.items.iter_mut().for_each(|c| c.logit /= temperature);
     }
 
     /// Keeps the `k` of highest rank.
     pub fn top_k(&mut self, k: usize) {
-        if k >= self.items.len() {
+        if k >= self.len() {
             return;
         }
-        // One pass: collect what beats the k-th best so far, and raise that bar whenever the collection has doubled.
         let k = k.max(1);
-        let room = 2 * k + 64;
-        let mut kept = 0;
-        let mut bar: Option<Candidate> = None;
-        for i in 0..self.items.len() {
-            let item = self.items[i];
-            if bar.is_some_and(|b| by_rank(&item, &b) == Ordering::Greater) {
-                continue;
-            }
-            self.items[kept] = item;
-            kept += 1;
-            if kept == room {
-                let (_, worst, _) = self.items[..kept].select_nth_unstable_by(k - 1, by_rank);
-                bar = Some(*worst);
-                kept = k;
-            }
+        if self.whole {
+            self.collect_above_rising_bar(k);
         }
-        if kept > k {
-            self.items[..kept].select_nth_unstable_by(k - 1, by_rank);
+        if self.items.len() > k {
+            self.items.select_nth_unstable_by(k - 1, by_rank);
+            self.items.truncate(k);
         }
-        self.keep_first(k);
     }
 
     /// Keeps the best until their probability reaches `p`.
     pub fn top_p(&mut self, p: f32) {
         let (max, total) = self.normalizer();
         // Tokens less likely than an equal share of the removed mass are removed together, whatever their order.
-        let tail = (1.0 - f64::from(p)) / self.items.len() as f64;
+        let tail = (1.0 - f64::from(p)) / self.len() as f64;
         let floor = f64::from(max) + (tail * total).ln();
-        self.retain_best(|c| f64::from(c.logit) > floor);
-        let target = f64::from(p) * total;
-        let mut sum = 0.0;
-        let (mut sorted, mut block) = (0, 64);
-        while sorted < self.items.len() {
-            let end = (sorted + block).min(self.items.len());
-            let rest = &mut self.items[sorted..];
-            if end - sorted < rest.len() {
-                rest.select_nth_unstable_by(end - sorted - 1, by_rank);
-            }
-            self.items[sorted..end].sort_unstable_by(by_rank);
-            for i in sorted..end {
-                sum += weight(self.items[i].logit, max);
-                if sum >= target {
-                    return self.keep_first(i + 1);
-                }
-            }
-            (sorted, block) = (end, block * 4);
-        }
-        self.whole = false;
+        self.keep_from((floor as f32).next_down());
+        let n = reach(&mut self.items, by_rank, |c| weight(c.logit, max), f64::from(p) * total);
+        self.items.truncate(n);
     }
 
     /// Keeps tokens at least `p` times as likely as the likeliest.
     pub fn min_p(&mut self, p: f32) {
-        let floor = self.max() + p.ln();
-        self.retain_best(|c| c.logit >= floor);
+        self.keep_from(self.max() + p.ln());
     }
 
     /// Keeps the tokens whose surprise is closest to the entropy until their probability reaches `p`; equals stay together.
     pub fn typical_p(&mut self, p: f32) {
+        self.keep_from(f32::MIN);
         let (max, total) = self.normalizer();
         let log_total = total.ln();
         let surprise = |c: &Candidate| log_total - f64::from(c.logit - max);
-        let entropy: f64 = self
-            .items
-            .iter()
-            .filter(|c| c.logit > f32::NEG_INFINITY)
-            .map(|c| weight(c.logit, max) / total * surprise(c))
-            .sum();
+        let expected = |c: &Candidate| weight(c.logit, max) / total * surprise(c);
+        let entropy: f64 = self.items.iter().map(expected).sum();
+        let distance = |c: &Candidate| (surprise(c) - entropy).abs() as f32;
         self.surprise.clear();
-        self.surprise.extend(self.items.iter().map(|c| ((surprise(c) - entropy).abs() as f32, *c)));
-        self.surprise.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(by_rank(&a.1, &b.1)));
-        let target = f64::from(p) * total;
-        let mut sum = 0.0;
-        let mut bound = f32::INFINITY;
-        for (distance, candidate) in &self.surprise {
-            sum += weight(candidate.logit, max);
-            if sum >= target {
-                bound = *distance;
-                break;
-            }
-        }
+        self.surprise.extend(self.items.iter().map(|c| (distance(c), *c)));
+        let closest = |a: &(f32, Candidate), b: &(f32, Candidate)| a.0.total_cmp(&b.0).then(by_rank(&a.1, &b.1));
+        let n = reach(&mut self.surprise, closest, |(_, c)| weight(c.logit, max), f64::from(p) * total);
+        let bound = self.surprise[..n].iter().fold(0.0f32, |m, (d, _)| m.max(*d));
         self.items.clear();
-        self.items.extend(self.surprise.iter().take_while(|(d, _)| *d <= bound).map(|(_, c)| *c));
-        self.whole = false;
+        self.items.extend(self.surprise.iter().filter(|(d, _)| *d <= bound).map(|(_, c)| *c));
     }
 
-    /// The candidate of highest rank.
+    /// The candidate of highest rank; none when every logit is negative infinity.
     pub fn best(&self) -> Option<u32> {
-        self.items.iter().min_by(|a, b| by_rank(a, b)).map(|c| c.id)
+        let max = self.max();
+        let found = if self.whole {
+            self.logits.iter().position(|l| *l == max).map(|id| id as u32)
+        } else {
+            self.items.iter().min_by(|a, b| by_rank(a, b)).map(|c| c.id)
+        };
+        found.filter(|_| max > f32::NEG_INFINITY)
     }
 
     /// The token at share `u` of the distribution, tokens taken by ascending id.
     pub fn draw(&mut self, u: f64) -> Option<u32> {
-        if !self.whole {
-            self.items.sort_unstable_by_key(|c| c.id);
-        }
+        self.items.sort_unstable_by_key(|c| c.id);
         let max = self.max();
-        self.weights.clear();
-        self.weights.extend(self.items.iter().map(|c| weight(c.logit, max) as f32));
-        let total: f64 = self.weights.iter().map(|w| f64::from(*w)).sum();
-        let mut left = u * total;
+        let mut weights = std::mem::take(&mut self.weights);
+        weights.clear();
+        weights.extend(self.logits().map(|l| weight(l, max) as f32));
+        let mut left = u * weights.iter().map(|w| f64::from(*w)).sum::<f64>();
         let mut last = None;
-        for (item, w) in self.items.iter().zip(&self.weights).filter(|(_, w)| **w > 0.0) {
-            last = Some(item.id);
+        for (i, w) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
+            last = Some(i);
             left -= f64::from(*w);
             if left < 0.0 {
                 break;
             }
         }
-        last
+        self.weights = weights;
+        last.map(|i| if self.whole { i as u32 } else { self.items[i].id })
     }
 
     /// Ids and probabilities in play, by ascending id.
-    pub fn distribution(&self) -> Vec<(u32, f64)> {
+    pub fn distribution(&mut self) -> Vec<(u32, f64)> {
+        self.items.sort_unstable_by_key(|c| c.id);
         let (max, total) = self.normalizer();
-        let mut out: Vec<_> = self.items.iter().map(|c| (c.id, weight(c.logit, max) / total)).collect();
-        out.sort_unstable_by_key(|(id, _)| *id);
-        out
+        let id = |i: usize| if self.whole { i as u32 } else { self.items[i].id };
+        self.logits().enumerate().map(|(i, l)| (id(i), weight(l, max) / total)).collect()
     }
 
     /// The `n` of highest rank, best first, with their logits.
     pub fn ranked(&mut self, n: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
         self.top_k(n);
+        self.keep_from(f32::NEG_INFINITY);
         self.items.sort_unstable_by(by_rank);
-        self.whole = false;
-        self.items.iter().take(n).map(|c| (c.id, c.logit))
+        self.items.iter().map(|c| (c.id, c.logit))
     }
 
     /// Logarithm of the sum of the exponentials of the logits in play.
@@ -192,30 +163,94 @@ impl Candidates {
         f64::from(max) + total.ln()
     }
 
+    fn len(&self) -> usize {
+        if self.whole { self.logits.len() } else { self.items.len() }
+    }
+
+    /// Logits in play; `items` is empty while the vocabulary is whole.
+    fn logits(&self) -> impl Iterator<Item = f32> + '_ {
+        let whole: &[f32] = if self.whole { &self.logits } else { &[] };
+        whole.iter().copied().chain(self.items.iter().map(|c| c.logit))
+    }
+
     fn max(&self) -> f32 {
-        self.items.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c.logit))
+        let blocks = if self.whole { largest(&self.logits) } else { f32::NEG_INFINITY };
+        self.items.iter().fold(blocks, |m, c| m.max(c.logit))
     }
 
     /// Largest logit, and the sum of all weights relative to it.
     fn normalizer(&self) -> (f32, f64) {
         let max = self.max();
-        (max, self.items.iter().map(|c| weight(c.logit, max)).sum())
+        (max, self.logits().map(|l| weight(l, max)).sum())
     }
 
-    fn retain_best(&mut self, keep: impl Fn(&Candidate) -> bool) {
-        let before = self.items.len();
-        let best = self.items.iter().copied().min_by(by_rank);
-        self.items.retain(keep);
+    /// Keeps logits from `floor` up, or the best alone when there is none.
+    fn keep_from(&mut self, floor: f32) {
+        let best = self.best().and_then(|id| self.logit_mut(id).map(|l| Candidate { id, logit: *l }));
+        if self.whole {
+            self.whole = false;
+            for (start, block) in (0..).step_by(BLOCK).zip(self.logits.chunks(BLOCK)) {
+                if largest(block) >= floor {
+                    let kept = (start..).zip(block).filter(|(_, l)| **l >= floor);
+                    self.items.extend(kept.map(|(id, &logit)| Candidate { id, logit }));
+                }
+            }
+        } else {
+            self.items.retain(|c| c.logit >= floor);
+        }
         if self.items.is_empty() {
             self.items.extend(best);
         }
-        self.whole &= self.items.len() == before;
     }
 
-    fn keep_first(&mut self, n: usize) {
-        self.items.truncate(n);
+    /// Collects from the whole vocabulary a superset of the `k` best: what beats the k-th best so far, a bar that rises
+    /// whenever enough has been collected.
+    fn collect_above_rising_bar(&mut self, k: usize) {
         self.whole = false;
+        let mut bar = f32::NEG_INFINITY;
+        for (start, block) in (0..).step_by(BLOCK).zip(self.logits.chunks(BLOCK)) {
+            if largest(block) < bar {
+                continue;
+            }
+            let kept = (start..).zip(block).filter(|(_, l)| **l >= bar);
+            self.items.extend(kept.map(|(id, &logit)| Candidate { id, logit }));
+            if self.items.len() >= 2 * k + BLOCK {
+                let (_, worst, _) = self.items.select_nth_unstable_by(k - 1, by_rank);
+                bar = worst.logit;
+                self.items.truncate(k);
+            }
+        }
     }
+}
+
+/// The largest of logits that are numbers; the comparison, unlike `f32::max`, becomes one vector instruction.
+fn largest(logits: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (blocks, rest) = logits.as_chunks::<16>();
+    for block in blocks {
+        for (lane, l) in lanes.iter_mut().zip(block) {
+            *lane = if *l > *lane { *l } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |m, l| if *l > m { *l } else { m })
+}
+
+/// Moves the shortest head of the order whose weights reach `target` to the front, in no order; returns its length.
+fn reach<T>(items: &mut [T], order: impl Fn(&T, &T) -> Ordering, weight: impl Fn(&T) -> f64, target: f64) -> usize {
+    // Bisection by selection: the answer is in `low + 1..=high`, and all before `low` rank before all after it.
+    let (mut low, mut high, mut left) = (0, items.len(), target);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        items[low..high].select_nth_unstable_by(middle - low, &order);
+        let sum: f64 = items[low..middle].iter().map(&weight).sum();
+        if sum >= left {
+            high = middle;
+        } else {
+            left -= sum;
+            low = middle;
+        }
+    }
+    high
 }
 
 /// Weight of a logit relative to the largest. Below 2^-46 a weight cannot move a sum of 2^18 of them by an f32's last bit.

@@ -1,0 +1,323 @@
+//! From a path to a model that runs: checkpoint, page, executor, tokenizer and template.
+
+use crate::runner::{Limits, RunError, Runner, StepBatch};
+use argand_cpu::kv::{KvType, PAGE_TOKENS};
+use argand_cpu::tier::{Tier, TierError};
+use argand_cpu::{Batch, Executor, Options, Seq, Stored, WeightSource};
+use argand_graph::Graph;
+use argand_models::names::Located;
+use argand_text::{ChatTemplate, SpecialTokens, Tokenizer};
+use argand_weights::{Checkpoint, Format};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Without a wish, a context is at most this long: a cache for the longest context that a model knows can be bigger than
+/// the model.
+const USUAL_CONTEXT: usize = 8192;
+
+/// How a model is to be loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Instruction tier; the best one unless said.
+    pub tier: Option<Tier>,
+    /// Threads; all that the process may use unless said.
+    pub threads: Option<usize>,
+    /// Products in f32 with decoded weights instead of integers.
+    pub exact: bool,
+    /// Longest sequence in tokens; what the model was made for, at most 8192, unless said.
+    pub context: Option<usize>,
+    /// Number format of the cache.
+    pub kv: KvType,
+    /// Sequences of full length that the cache has room for.
+    pub sequences: usize,
+    /// Whether ops are fused; without, every op is a call of its own and every value can be observed.
+    pub fused: bool,
+    /// Most rows in a step.
+    pub max_rows: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions {
+            tier: None,
+            threads: None,
+            exact: false,
+            context: None,
+            kv: KvType::F16,
+            sequences: 1,
+            fused: true,
+            max_rows: 512,
+        }
+    }
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading {
+    /// Bytes of weights that are resident.
+    pub bytes: usize,
+    /// Bytes of the checkpoint, about what will be resident in the end.
+    pub total: u64,
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum LoadError {
+    #[error(transparent)]
+    Checkpoint(#[from] argand_weights::Error),
+    #[error(transparent)]
+    Model(#[from] argand_models::Error),
+    #[error("{file}: {error}")]
+    Executor { file: String, error: argand_cpu::Error },
+    #[error("{file}: the tokenizer cannot be read: {error}")]
+    Tokenizer { file: String, error: argand_text::Error },
+    #[error(transparent)]
+    Tier(#[from] TierError),
+    #[error("a context of {found} tokens was asked for, the model was made for {made_for}")]
+    Context { found: usize, made_for: usize },
+}
+
+/// A loaded model with its text side.
+pub struct Model {
+    name: String,
+    graph: Graph,
+    tokenizer: Tokenizer,
+    template: Option<String>,
+    runner: CpuRunner,
+    file_bytes: u64,
+}
+
+impl Model {
+    /// Loads a GGUF file, a safetensors file or a Hugging Face directory.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the file, or too little memory.
+    pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(Loading)) -> Result<Model, LoadError> {
+        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let file = path.display().to_string();
+        let opened = Arc::clone(&checkpoint);
+        // Reading a vocabulary takes about as long as packing weights, and needs nothing of them.
+        let text = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| tokenizer(&opened));
+            let runner = CpuRunner::load(&checkpoint, options, progress);
+            let tokenizer = tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (tokenizer, runner)
+        });
+        let (graph, runner) = text.1?;
+        let tokenizer = text.0.map_err(|error| LoadError::Tokenizer { file, error })?;
+        Ok(Model {
+            name: name(&checkpoint),
+            graph,
+            tokenizer,
+            template: template(&checkpoint)?,
+            runner,
+            file_bytes: checkpoint.file_bytes(),
+        })
+    }
+
+    /// Name that the file gives itself, or the file's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is computed.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// From text to tokens and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The model's own chat template, as text.
+    pub fn template_source(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
+    /// The model's own chat template; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the template is malformed.
+    pub fn template(&self) -> Result<Option<ChatTemplate>, argand_text::TemplateError> {
+        let special = || SpecialTokens::of(&self.tokenizer);
+        self.template.as_deref().map(|source| ChatTemplate::new(source, special())).transpose()
+    }
+
+    /// Bytes of the checkpoint's files.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The executor.
+    pub fn runner(&self) -> &CpuRunner {
+        &self.runner
+    }
+
+    /// The executor, to run steps by hand.
+    pub fn runner_mut(&mut self) -> &mut CpuRunner {
+        &mut self.runner
+    }
+
+    /// Gives the executor away, to an engine.
+    pub fn into_parts(self) -> (Tokenizer, CpuRunner) {
+        (self.tokenizer, self.runner)
+    }
+}
+
+fn name(checkpoint: &Checkpoint) -> String {
+    let own = checkpoint.metadata().get_str("general.name").map(str::to_string);
+    let file = || checkpoint.path().file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned());
+    own.unwrap_or_else(file)
+}
+
+fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
+    match checkpoint.format() {
+        Format::Gguf => Tokenizer::from_gguf(checkpoint.metadata()),
+        Format::Safetensors => {
+            let path = checkpoint.path();
+            Tokenizer::from_hf_dir(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) })
+        }
+    }
+}
+
+fn template(checkpoint: &Checkpoint) -> Result<Option<String>, LoadError> {
+    if let Some(own) = checkpoint.metadata().get_str("tokenizer.chat_template") {
+        return Ok(Some(own.to_string()));
+    }
+    if let Some(bytes) = checkpoint.sidecar("chat_template.jinja")? {
+        return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    let config = checkpoint.sidecar_json("tokenizer_config.json")?;
+    Ok(config.and_then(|c| c.get("chat_template")?.as_str().map(str::to_string)))
+}
+
+/// An executor on this machine's CPU.
+pub struct CpuRunner {
+    executor: Executor,
+    limits: Limits,
+}
+
+impl CpuRunner {
+    /// Loads the weights of an opened checkpoint.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load(
+        checkpoint: &Arc<Checkpoint>,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(Loading),
+    ) -> Result<(Graph, CpuRunner), LoadError> {
+        let made_for = argand_models::Model::open(checkpoint, None)?.context()?;
+        let context = options.context.unwrap_or(made_for.min(USUAL_CONTEXT));
+        if context == 0 || context > made_for {
+            return Err(LoadError::Context { found: context, made_for });
+        }
+        let model = argand_models::Model::open(checkpoint, Some(context))?;
+        let source = Arc::new(Source::new(checkpoint, &model)?);
+        let pages = context.div_ceil(PAGE_TOKENS) * options.sequences.max(1) + 1;
+        let tier = options.tier.map_or_else(Tier::from_env_or_detect, Ok)?;
+        let total = checkpoint.file_bytes();
+        let options = Options {
+            tier,
+            threads: options.threads.unwrap_or_else(argand_cpu::threads),
+            exact: options.exact,
+            fused: options.fused,
+            kv: options.kv,
+            pages,
+            max_rows: options.max_rows,
+        };
+        let max_rows = options.max_rows;
+        let mut hear = |bytes| progress(Loading { bytes, total });
+        let executor = Executor::load(&model.graph, source, options, &mut hear)
+            .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
+        let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows };
+        Ok((model.graph, CpuRunner { executor, limits }))
+    }
+
+    /// The executor, to look at its plan or to observe values.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// The executor, to run observed steps.
+    pub fn executor_mut(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+}
+
+impl Runner for CpuRunner {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn step(&mut self, batch: &StepBatch<'_>) -> Result<&[f32], RunError> {
+        batch.check(&self.limits)?;
+        let seq = |s: &crate::runner::SeqRows<'_>| (s.rows.start as usize..s.rows.end as usize, s.past as usize);
+        let seqs: Vec<Seq<'_>> = batch
+            .seqs
+            .iter()
+            .map(|s| {
+                let (rows, past) = seq(s);
+                Seq { rows, past, pages: s.pages }
+            })
+            .collect();
+        let batch = Batch {
+            tokens: batch.tokens,
+            positions: batch.positions,
+            seqs: &seqs,
+            logit_rows: batch.logit_rows,
+        };
+        self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
+    }
+
+    fn copy_page(&mut self, from: u32, to: u32) {
+        self.executor.copy_page(from, to);
+    }
+}
+
+/// Weights of a checkpoint by canonical name.
+struct Source {
+    checkpoint: Arc<Checkpoint>,
+    located: HashMap<String, Located>,
+}
+
+impl Source {
+    fn new(checkpoint: &Arc<Checkpoint>, model: &argand_models::Model<'_>) -> Result<Self, argand_models::Error> {
+        let locate = |w: argand_graph::WeightRef| Ok((w.name.clone(), model.locate(&w.name)?));
+        let located = model.graph.weights().into_iter().map(locate).collect::<Result<_, argand_models::Error>>()?;
+        Ok(Source { checkpoint: Arc::clone(checkpoint), located })
+    }
+
+    fn find(&self, name: &str) -> Result<(&Located, argand_weights::TensorView<'_>), argand_weights::Error> {
+        let located = &self.located[name];
+        Ok((located, self.checkpoint.require(&located.tensor)?))
+    }
+}
+
+impl WeightSource for Source {
+    fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn std::error::Error + Send + Sync>> {
+        let (located, tensor) = self.find(name)?;
+        let cols = tensor.info.shape.last().copied().unwrap_or(1);
+        let all = tensor.info.elements() / cols.max(1);
+        let rows = located.rows.map_or(all, |(_, n)| n);
+        if located.rows.is_some_and(|(first, n)| first + n > all) {
+            return Err(format!("tensor `{}` has {all} rows, too few for its parts", located.tensor).into());
+        }
+        let codec = tensor.info.codec;
+        let row_bytes = codec.row_bytes(cols)?;
+        let bytes = tensor.bytes;
+        let (offset, unpair) = (located.offset, located.clone());
+        let row = move |i: usize| &bytes[unpair.source_row(i, rows) * row_bytes..][..row_bytes];
+        // The bias of a joined or paired weight is a vector whose values move as the rows do.
+        Ok(Stored { codec, rows, cols, offset, row: Box::new(row) })
+    }
+
+    fn release(&self, name: &str) {
+        if let Ok((_, tensor)) = self.find(name) {
+            self.checkpoint.release(&tensor);
+        }
+    }
+}
