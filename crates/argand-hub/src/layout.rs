@@ -372,6 +372,7 @@ mod tests {
         assert!(dir.remove_files(C1, &["../../blobs/aaaa".into()]).is_err());
     }
 
+    #[cfg(unix)]
     #[test]
     fn broken_links_are_no_files_and_foreign_targets_are_kept() {
         let cache = tempfile::tempdir().unwrap();

