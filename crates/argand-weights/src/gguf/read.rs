@@ -145,7 +145,8 @@ fn read_array(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String, depth: usize)
 
 /// Reads strings end to end and checks their encoding at once, which is several times faster than one by one.
 fn read_strings(cursor: &mut Cursor<'_>, field: &dyn Fn() -> String, count: usize) -> Result<StrArray, Error> {
-    let mut text = Vec::new();
+    // Words of a vocabulary take about 8 bytes; `count` is bounded by an eighth of the header.
+    let mut text = Vec::with_capacity(8 * count);
     let mut ends = Vec::with_capacity(count);
     for at in 0..count {
         text.extend_from_slice(cursor.string_bytes(|| format!("{}: element {at}", field()))?);
