@@ -1,1 +1,523 @@
-//! attention.
+//! Flash attention over the paged key-value cache: one pass, online softmax, `f32` accumulators.
+//!
+//! One call serves some rows (tokens) of one sequence and all query heads that share one key-value
+//! head; callers split work over sequences, heads and row tiles. Memory beyond the visible tokens
+//! is never read as a number. Nothing here allocates.
+
+use crate::dispatch;
+use crate::kernels::rows::{load, softcap, store};
+use crate::kv::{GROUP, KvSpec, KvType, PAGE_TOKENS};
+use crate::simd::Simd;
+use std::ops::Range;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use tile::{ByteTile, FloatTile, HalfTile, Tile};
+
+/// Query vectors that share one pass over a tile of keys: as many as leave registers for their
+/// accumulators.
+const MAX_GROUP: usize = 6;
+/// Scratch is used from the first cache line on.
+const LINE: usize = 16;
+
+/// One unit of attention work: rows of one sequence against one key-value head.
+///
+/// The row at position `p = past + r` sees token `t < tokens` when
+/// - `causal`: `t <= p`, and with a window `w`: `t > p - w` (the last `w` tokens with itself);
+/// - otherwise: all, and with a window `w`: `|t - p| < w`.
+///
+/// Rows that see no token give zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct AttendArgs<'a> {
+    /// Layout of the cache of this layer.
+    pub spec: &'a KvSpec,
+    /// Start of the page pool of this layer.
+    pub base: *const u8,
+    /// Bytes from one page of the pool to the next.
+    pub page_stride: usize,
+    /// The page table of the sequence: token `t` lies in slot `t % PAGE_TOKENS` of page
+    /// `pages[t / PAGE_TOKENS]`. Entries of pages that no row sees are not used.
+    pub pages: &'a [u32],
+    /// Which key-value head.
+    pub kv_head: usize,
+    /// Query heads that share the key-value head.
+    pub heads: usize,
+    /// Query rows: row `r`, head `h` is `[dim_k]` values at `q + r * q_stride + h * dim_k`.
+    pub q: *const f32,
+    /// Values from one query row to the next.
+    pub q_stride: usize,
+    /// Query rows.
+    pub rows: usize,
+    /// Position of row 0: the tokens of the sequence before it.
+    pub past: usize,
+    /// Tokens of the sequence in the cache.
+    pub tokens: usize,
+    /// Whether a row sees only itself and what came before.
+    pub causal: bool,
+    /// Width of the sliding window, when there is one.
+    pub window: Option<usize>,
+    /// Factor of the scores, before the cap.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// One logit per head, `[heads]`, that takes part in the softmax with a value of zero.
+    pub sinks: Option<&'a [f32]>,
+    /// Output rows: row `r`, head `h` is `[dim_v]` values at `out + r * out_stride + h * dim_v`.
+    pub out: *mut f32,
+    /// Values from one output row to the next.
+    pub out_stride: usize,
+}
+
+/// Values of scratch that [`attend`] needs for up to `rows` rows of `heads` query heads.
+pub fn scratch_len(spec: &KvSpec, heads: usize, rows: usize) -> usize {
+    LINE + Scratch::layout(spec, rows * heads).0
+}
+
+dispatch! {
+    /// Computes one unit of attention. `scratch` has at least [`scratch_len`] values, of any
+    /// content.
+    ///
+    /// # Panics
+    /// `scratch`, `pages` or `sinks` is too short, or `kv_head` is not in `spec`.
+    ///
+    /// # Safety
+    /// - `q` is readable and `out` writable for the rows and heads described; `out` overlaps
+    ///   nothing else.
+    /// - For each page that a row sees, `spec.page_bytes()` initialised bytes at
+    ///   `base + pages[i] * page_stride`, aligned to 2, are readable; the visible tokens of
+    ///   `kv_head` were written, and nobody writes them meanwhile.
+    pub unsafe fn attend(args: &AttendArgs<'_>, scratch: &mut [f32]) = attend_kernel;
+}
+
+/// Where things lie in scratch.
+#[derive(Clone, Copy)]
+struct Scratch {
+    /// Scaled queries, per group of `m` vectors `[dim_k][m]`.
+    q: *mut f32,
+    /// Accumulators `[vectors][value_stride]`.
+    out: *mut f32,
+    /// Running maximum of the scores, `[vectors]`.
+    max: *mut f32,
+    /// Running sum of the exponentials, `[vectors]`.
+    sum: *mut f32,
+    /// Scores, then probabilities, of one group: `[m][PAGE_TOKENS]`.
+    scores: *mut f32,
+    /// Probabilities times the scales of one group of value dims: `[m][PAGE_TOKENS]`.
+    scaled: *mut f32,
+    /// One page of keys and values as floats.
+    tile: *mut f32,
+}
+
+impl Scratch {
+    /// Total values and the start of each part, whole lines each.
+    fn layout(spec: &KvSpec, vectors: usize) -> (usize, [usize; 7]) {
+        let tile = PAGE_TOKENS * (spec.dim_k + spec.value_stride());
+        let lengths = [
+            vectors * spec.dim_k,
+            vectors * spec.value_stride(),
+            vectors,
+            vectors,
+            MAX_GROUP * PAGE_TOKENS,
+            MAX_GROUP * PAGE_TOKENS,
+            if vectors > MAX_GROUP { tile } else { 0 },
+        ];
+        let mut total = 0;
+        let starts = lengths.map(|len| {
+            let start = total;
+            total += len.next_multiple_of(LINE);
+            start
+        });
+        (total, starts)
+    }
+
+    /// Divides `memory`, from its first whole line on.
+    fn new(spec: &KvSpec, vectors: usize, memory: &mut [f32]) -> Scratch {
+        let (total, starts) = Scratch::layout(spec, vectors);
+        let skipped = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let memory = &mut memory[skipped..][..total];
+        let [q, out, max, sum, scores, scaled, tile] = starts.map(|start| memory[start..].as_mut_ptr());
+        Scratch { q, out, max, sum, scores, scaled, tile }
+    }
+}
+
+impl AttendArgs<'_> {
+    /// Tokens that row `r` sees.
+    fn visible(&self, r: usize) -> Range<usize> {
+        let p = self.past + r;
+        let low = self.window.map_or(0, |w| (p + 1).saturating_sub(w));
+        let high = match (self.causal, self.window) {
+            (true, _) => p + 1,
+            (false, Some(w)) => p.saturating_add(w),
+            (false, None) => self.tokens,
+        };
+        low..high.min(self.tokens)
+    }
+
+    /// Tokens that any of the query vectors sees; vector `v` is head `v % heads` of row
+    /// `v / heads`.
+    fn visible_to(&self, vectors: Range<usize>) -> Range<usize> {
+        let first = self.visible(vectors.start / self.heads);
+        let last = self.visible((vectors.end - 1) / self.heads);
+        first.start..last.end
+    }
+
+    /// The balanced groups of at most [`MAX_GROUP`] query vectors.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let vectors = self.rows * self.heads;
+        let count = vectors.div_ceil(MAX_GROUP);
+        (0..count).map(move |i| i * vectors / count..(i + 1) * vectors / count)
+    }
+}
+
+/// The part of `tokens` that lies in page `page`, as slots.
+fn slots(tokens: &Range<usize>, page: usize) -> Range<usize> {
+    let start = page * PAGE_TOKENS;
+    let end = tokens.end.saturating_sub(start).min(PAGE_TOKENS);
+    tokens.start.saturating_sub(start).min(end)..end
+}
+
+#[inline(always)]
+unsafe fn attend_kernel<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: &mut [f32]) {
+    let spec = args.spec;
+    assert!(args.kv_head < spec.kv_heads, "head {}: {spec:?}", args.kv_head);
+    assert!(args.sinks.is_none_or(|sinks| sinks.len() == args.heads), "one sink per head");
+    let vectors = args.rows * args.heads;
+    if vectors == 0 {
+        return;
+    }
+    let scratch = Scratch::new(spec, vectors, scratch);
+    // SAFETY: the caller's contract; scratch is laid out for these vectors.
+    unsafe {
+        pack_queries(s, args, scratch);
+        match spec.dtype {
+            KvType::F16 => walk::<S, HalfTile>(s, args, scratch),
+            KvType::Q8_0 => walk::<S, ByteTile>(s, args, scratch),
+        }
+        finish(s, args, scratch);
+    }
+}
+
+/// Scales and interleaves the queries of each group, and clears the accumulators.
+#[inline(always)]
+unsafe fn pack_queries<S: Simd>(_: S, args: &AttendArgs<'_>, scratch: Scratch) {
+    let (vectors, dim) = (args.rows * args.heads, args.spec.dim_k);
+    // SAFETY: the caller's contract, and the layout of scratch.
+    unsafe {
+        scratch.out.write_bytes(0, vectors * args.spec.value_stride());
+        scratch.sum.write_bytes(0, vectors);
+        std::slice::from_raw_parts_mut(scratch.max, vectors).fill(f32::NEG_INFINITY);
+        for group in args.groups() {
+            let packed = scratch.q.add(group.start * dim);
+            for (m, v) in group.clone().enumerate() {
+                let q = args.q.add(v / args.heads * args.q_stride + v % args.heads * dim);
+                for d in 0..dim {
+                    packed.add(d * group.len() + m).write(*q.add(d) * args.scale);
+                }
+            }
+        }
+    }
+}
+
+/// Walks the pages that any row sees. Many query vectors share one conversion to floats.
+#[inline(always)]
+unsafe fn walk<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
+    let vectors = args.rows * args.heads;
+    let tokens = args.visible_to(0..vectors);
+    if tokens.is_empty() {
+        return;
+    }
+    let head = args.kv_head * args.spec.head_bytes();
+    for page in tokens.start / PAGE_TOKENS..tokens.end.div_ceil(PAGE_TOKENS) {
+        // SAFETY: the page is visible, so the caller vouches for it.
+        unsafe {
+            let at = |page: usize| args.base.add(args.pages[page] as usize * args.page_stride).add(head);
+            let tile = T::of(args.spec, at(page));
+            if vectors > MAX_GROUP {
+                let floats = tile::widen(s, tile, args.spec, slots(&tokens, page), scratch.tile);
+                attend_page(s, args, scratch, floats, page);
+            } else {
+                attend_page(s, args, scratch, tile, page);
+            }
+        }
+    }
+}
+
+/// Takes one page into account for every group of query vectors.
+#[inline(always)]
+unsafe fn attend_page<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch, tile: T, page: usize) {
+    for group in args.groups() {
+        let slots = slots(&args.visible_to(group.clone()), page);
+        if slots.is_empty() {
+            continue;
+        }
+        // SAFETY: the caller's contract; the group's length is the constant.
+        unsafe {
+            match group.len() {
+                1 => attend_group::<S, T, 1, 4>(s, args, scratch, tile, page, slots, group.start),
+                2 => attend_group::<S, T, 2, 4>(s, args, scratch, tile, page, slots, group.start),
+                3 => attend_group::<S, T, 3, 2>(s, args, scratch, tile, page, slots, group.start),
+                4 => attend_group::<S, T, 4, 2>(s, args, scratch, tile, page, slots, group.start),
+                5 => attend_group::<S, T, 5, 2>(s, args, scratch, tile, page, slots, group.start),
+                _ => attend_group::<S, T, 6, 2>(s, args, scratch, tile, page, slots, group.start),
+            }
+        }
+    }
+}
+
+/// Scores, softmax and weighted values of `M` query vectors over the slots that any of them sees.
+/// `WIDE` is how many vectors of tokens or dims go with `M` query vectors into registers.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn attend_group<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
+    s: S,
+    args: &AttendArgs<'_>,
+    scratch: Scratch,
+    tile: T,
+    page: usize,
+    slots: Range<usize>,
+    first: usize,
+) {
+    let spec = args.spec;
+    // SAFETY: the caller's contract, and the layout of scratch.
+    unsafe {
+        let q = scratch.q.add(first * spec.dim_k);
+        let wide = WIDE * S::LANES;
+        for slot in (slots.start / wide * wide..slots.end).step_by(wide) {
+            score::<S, T, M, WIDE>(s, tile, slot, spec.dim_k, q, scratch.scores.add(slot));
+        }
+        let mut decay = [0.0f32; M];
+        for (m, decay) in decay.iter_mut().enumerate() {
+            let v = first + m;
+            let visible = self::slots(&args.visible(v / args.heads), page);
+            let row = scratch.scores.add(m * PAGE_TOKENS);
+            let (max, sum) = (&mut *scratch.max.add(v), &mut *scratch.sum.add(v));
+            *decay = online_softmax(s, row, &slots, visible, args.softcap, max, sum);
+        }
+        let out = scratch.out.add(first * spec.value_stride());
+        mix::<S, T, M, WIDE>(s, tile, slots, spec, scratch, decay, out);
+    }
+}
+
+/// Dot products of `M` queries, packed `[dim][M]`, with `WIDE` vectors of tokens from `slot` on.
+///
+/// # Safety
+/// `q` is readable, `scores` writable at rows `PAGE_TOKENS` apart.
+#[inline(always)]
+unsafe fn score<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
+    s: S,
+    tile: T,
+    slot: usize,
+    dim: usize,
+    q: *const f32,
+    scores: *mut f32,
+) {
+    let mut sums = [[s.zero(); WIDE]; M];
+    // SAFETY: the caller's contract.
+    unsafe {
+        for group in (0..dim).step_by(GROUP) {
+            let mut scale = [s.zero(); WIDE];
+            for (j, scale) in scale.iter_mut().enumerate() {
+                *scale = tile.key_scale(s, group / GROUP, slot + j * S::LANES);
+            }
+            for d in group..dim.min(group + GROUP) {
+                let mut keys = [s.zero(); WIDE];
+                for (j, key) in keys.iter_mut().enumerate() {
+                    *key = tile.key(s, d, slot + j * S::LANES, scale[j]);
+                }
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let q = s.splat(*q.add(d * M + m));
+                    for (sum, &key) in sums.iter_mut().zip(&keys) {
+                        *sum = s.fma(q, key, *sum);
+                    }
+                }
+            }
+        }
+        for (m, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                s.store(scores.add(m * PAGE_TOKENS + j * S::LANES), sum);
+            }
+        }
+    }
+}
+
+/// Turns the scores of the slots of one row into exponentials relative to the new running maximum,
+/// zero outside `visible`; gives the factor by which older accumulators shrink.
+///
+/// # Safety
+/// `row` holds `PAGE_TOKENS` values.
+#[inline(always)]
+unsafe fn online_softmax<S: Simd>(
+    s: S,
+    row: *mut f32,
+    slots: &Range<usize>,
+    visible: Range<usize>,
+    cap: Option<f32>,
+    max: &mut f32,
+    sum: &mut f32,
+) -> f32 {
+    let start = slots.start / S::LANES * S::LANES;
+    let end = slots.end.next_multiple_of(S::LANES);
+    // SAFETY: `end <= PAGE_TOKENS`, which is whole vectors; `visible` lies in `slots`.
+    unsafe {
+        let vectors = (start..end).step_by(S::LANES).map(
+            #[inline(always)]
+            |at| row.add(at),
+        );
+        if let Some(cap) = cap {
+            for p in vectors.clone() {
+                s.store(p, softcap(s, s.load(p), cap));
+            }
+        }
+        let hidden = |range: Range<usize>| {
+            for at in range {
+                *row.add(at) = f32::NEG_INFINITY;
+            }
+        };
+        hidden(start..visible.start.min(end));
+        hidden(visible.end.max(start)..end);
+        let mut largest = s.splat(*max);
+        for p in vectors.clone() {
+            largest = s.max(largest, s.load(p));
+        }
+        let largest = s.reduce_max(largest);
+        if largest == f32::NEG_INFINITY {
+            for p in vectors {
+                s.store(p, s.zero());
+            }
+            return 1.0;
+        }
+        let decay = if largest == *max { 1.0 } else { (*max - largest).exp() };
+        let (shift, mut total) = (s.splat(largest), s.zero());
+        for p in vectors {
+            let e = s.exp(s.sub(s.load(p), shift));
+            total = s.add(total, e);
+            s.store(p, e);
+        }
+        *max = largest;
+        *sum = *sum * decay + s.reduce_sum(total);
+        decay
+    }
+}
+
+/// `out = decay * out + probabilities x values` for `M` rows of accumulators.
+#[inline(always)]
+unsafe fn mix<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
+    s: S,
+    tile: T,
+    slots: Range<usize>,
+    spec: &KvSpec,
+    scratch: Scratch,
+    decay: [f32; M],
+    out: *mut f32,
+) {
+    let dims = spec.value_stride();
+    // Only scaled tiles need their probabilities remade per group of dims.
+    let group = if T::SCALED { GROUP } else { dims };
+    // SAFETY: the caller's contract, and the layout of scratch.
+    unsafe {
+        for start in (0..dims).step_by(group) {
+            let end = dims.min(start + group);
+            let mut p = scratch.scores;
+            if T::SCALED {
+                scale_probabilities::<S, T, M>(s, tile, start / GROUP, &slots, p, scratch.scaled);
+                p = scratch.scaled;
+            }
+            let mut dim = start;
+            while dim + WIDE * S::LANES <= end {
+                let out = out.add(dim);
+                mix_strip::<S, T, M, WIDE>(s, tile, &slots, dim, p, &decay, out, dims);
+                dim += WIDE * S::LANES;
+            }
+            while dim < end {
+                let out = out.add(dim);
+                mix_strip::<S, T, M, 1>(s, tile, &slots, dim, p, &decay, out, dims);
+                dim += S::LANES;
+            }
+        }
+    }
+}
+
+/// Multiplies probabilities by the scales of one group of value dims.
+#[inline(always)]
+unsafe fn scale_probabilities<S: Simd, T: Tile<S>, const M: usize>(
+    s: S,
+    tile: T,
+    group: usize,
+    slots: &Range<usize>,
+    p: *const f32,
+    scaled: *mut f32,
+) {
+    for slot in (slots.start / S::LANES * S::LANES..slots.end).step_by(S::LANES) {
+        // SAFETY: both buffers hold `M` rows of PAGE_TOKENS values.
+        unsafe {
+            let scale = tile.value_scale(s, group, slot);
+            for at in (0..M).map(|m| m * PAGE_TOKENS + slot) {
+                s.store(scaled.add(at), s.mul(s.load(p.add(at)), scale));
+            }
+        }
+    }
+}
+
+/// [`mix`] for `WIDE` vectors of dims from `dim` on, which `out` points to.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn mix_strip<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
+    s: S,
+    tile: T,
+    slots: &Range<usize>,
+    dim: usize,
+    p: *const f32,
+    decay: &[f32; M],
+    out: *mut f32,
+    out_stride: usize,
+) {
+    let mut sums = [[s.zero(); WIDE]; M];
+    // SAFETY: the caller's contract.
+    unsafe {
+        for slot in slots.clone() {
+            let mut values = [s.zero(); WIDE];
+            for (j, value) in values.iter_mut().enumerate() {
+                *value = tile.value(s, slot, dim + j * S::LANES);
+            }
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let p = s.splat(*p.add(m * PAGE_TOKENS + slot));
+                for (sum, &value) in sums.iter_mut().zip(&values) {
+                    *sum = s.fma(p, value, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.iter().enumerate() {
+            let decay = s.splat(decay[m]);
+            for (j, &sum) in sums.iter().enumerate() {
+                let out = out.add(m * out_stride + j * S::LANES);
+                s.store(out, s.fma(s.load(out), decay, sum));
+            }
+        }
+    }
+}
+
+/// Takes the sinks into account, divides by the sums and writes the output rows.
+#[inline(always)]
+unsafe fn finish<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
+    let (dim, stride) = (args.spec.dim_v, args.spec.value_stride());
+    for v in 0..args.rows * args.heads {
+        let (r, h) = (v / args.heads, v % args.heads);
+        // SAFETY: the caller's contract, and the layout of scratch.
+        unsafe {
+            let (max, sum) = (*scratch.max.add(v), *scratch.sum.add(v));
+            // exp(sink - max) may overflow to infinity, which rightly leaves nothing for tokens.
+            let total = sum + args.sinks.map_or(0.0, |sinks| (sinks[h] - max).exp());
+            let factor = s.splat(if sum > 0.0 { 1.0 / total } else { 0.0 });
+            let from = scratch.out.add(v * stride);
+            let to = args.out.add(r * args.out_stride + h * dim);
+            for at in (0..dim).step_by(S::LANES) {
+                let n = S::LANES.min(dim - at);
+                store(s, to.add(at), s.mul(load(s, from.add(at), n), factor), n);
+            }
+        }
+    }
+}
