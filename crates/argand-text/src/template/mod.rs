@@ -24,6 +24,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
@@ -54,6 +55,18 @@ impl Message {
     /// A message of plain text.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: Some(Json::String(content.into())), extra: Map::new() }
+    }
+
+    /// Templates read a model's thoughts under one of these names.
+    fn with_reasoning(&self) -> Cow<'_, Self> {
+        let given = |name: &&str| self.extra.get(*name).filter(|value| !value.is_null());
+        let Some(thoughts) = ["reasoning_content", "thinking", "reasoning"].iter().find_map(given) else {
+            return Cow::Borrowed(self);
+        };
+        let mut message = self.clone();
+        message.extra.entry("thinking").or_insert_with(|| thoughts.clone());
+        message.extra.insert("reasoning_content".to_owned(), thoughts.clone());
+        Cow::Owned(message)
     }
 
     /// Turns the arguments of tool calls from JSON text, as the OpenAI protocol has them, into objects, as templates
@@ -216,7 +229,7 @@ impl ChatTemplate {
         let now = options.now.unwrap_or_else(SystemTime::now);
         let arguments = context! {
             strftime_now => Value::from_function(move |format: &str| time::strftime(format, now)),
-            messages => serialized(messages),
+            messages => serialized(messages.iter().map(Message::with_reasoning).collect::<Vec<_>>()),
             tools => serialized(&options.tools),
             documents => serialized(&options.documents),
             add_generation_prompt => options.add_generation_prompt,
