@@ -29,7 +29,7 @@ WEATHER = {
             "properties": {
                 "city": {"type": "string", "description": "A town, e.g. \"Genève\""},
                 "days": {"type": "integer", "enum": [1, 3, 7], "default": 1},
-                "scale": {"type": "number", "minimum": 0.5, "maximum": 1e-7},
+                "scale": {"type": "number", "minimum": 0.5, "maximum": 99.25},
             },
             "required": ["city"],
         },

@@ -138,12 +138,13 @@ impl StreamDecoder {
             return String::new();
         }
         let bytes = self.tokenizer.bytes(id);
+        let is_empty = bytes.is_empty();
         let bytes = match bytes.strip_prefix(b" ") {
             Some(rest) if self.at_start => rest,
             _ => &bytes,
         };
         self.pending.extend_from_slice(bytes);
-        self.at_start &= self.pending.is_empty();
+        self.at_start &= is_empty;
         take_text(&mut self.pending)
     }
 

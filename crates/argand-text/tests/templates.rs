@@ -28,6 +28,12 @@ struct Conversation {
     extra: Map<String, Value>,
 }
 
+/// Where the reference escapes HTML because the template joins texts with one marked `safe`, which no model learnt.
+const DIFFERENT: [(&str, &str); 2] = [
+    ("meetkai-functionary-medium-v3.1.jinja", "tools_offered"),
+    ("meetkai-functionary-medium-v3.1.jinja", "tools_used"),
+];
+
 /// What the reference did.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
@@ -79,14 +85,12 @@ fn texts_are_those_of_transformers() {
             };
             let rendered = template.render(&conversation.messages, &options);
             compared += 1;
-            if !outcome.agrees(&rendered) {
+            let different = DIFFERENT.contains(&(file.as_str(), name.as_str()));
+            if outcome.agrees(&rendered) == different {
                 wrong.push(format!("{file} {name}: expected {outcome:?}, got {rendered:?}"));
             }
         }
     }
     assert!(compared > 500, "only {compared} cases");
-    if let Some(path) = std::env::var_os("ARGAND_TEST_REPORT") {
-        std::fs::write(path, wrong.join("\n")).expect("the report");
-    }
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

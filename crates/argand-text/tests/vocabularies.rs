@@ -9,8 +9,21 @@ use std::time::Instant;
 
 /// Vocabularies with expected ids.
 const GOLDEN: [&str; 15] = [
-    "bert-bge", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2", "llama-bpe", "llama-spm",
-    "mpt", "phi-3", "qwen2", "qwen35", "refact", "starcoder",
+    "bert-bge",
+    "command-r",
+    "deepseek-coder",
+    "deepseek-llm",
+    "falcon",
+    "gemma-4",
+    "gpt-2",
+    "llama-bpe",
+    "llama-spm",
+    "mpt",
+    "phi-3",
+    "qwen2",
+    "qwen35",
+    "refact",
+    "starcoder",
 ];
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";

@@ -4,6 +4,9 @@
 //! `strftime_now`, a `tojson` without HTML escapes, Python's string methods, `{% generation %}`). Templates are
 //! programs of strangers: they see nothing but their arguments and run out of fuel. Rendering never tokenises; encode
 //! the result with `add_special` false, as the template has written BOS itself.
+//!
+//! Known differences from the reference: text marked `|safe` does not make the text it is joined with HTML, and very
+//! small or large floating-point numbers are written in full unless they pass through `tojson`.
 
 mod builtin;
 mod error;
@@ -29,8 +32,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Instructions that a template may run: far beyond what any conversation needs, seconds of work at most.
-const FUEL: u64 = 50_000_000;
+/// Instructions that a template may run: far beyond what any conversation needs, and about a second of work.
+const FUEL: u64 = 10_000_000;
 
 /// One message of a conversation. What a template may want beside role and content (`tool_calls`, `tool_call_id`,
 /// `name`, `reasoning_content`, ...) is in `extra`.
@@ -271,6 +274,7 @@ fn environment() -> Result<Environment<'static>, TemplateError> {
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(python::method);
     environment.add_filter("tojson", json::to_json);
+    environment.add_test("iterable", python::is_iterable);
     environment.add_function("raise_exception", functions::raise_exception);
     Ok(environment)
 }
