@@ -126,16 +126,8 @@ unsafe fn kv_write_kernel<S: Simd>(
     k: &[f32],
     v: &[f32],
 ) {
-    assert!(
-        slot < PAGE_TOKENS && kv_head < spec.kv_heads,
-        "slot {slot}, head {kv_head}: {spec:?}"
-    );
-    assert!(
-        k.len() == spec.dim_k && v.len() == spec.dim_v,
-        "{} and {}: {spec:?}",
-        k.len(),
-        v.len()
-    );
+    assert!(slot < PAGE_TOKENS && kv_head < spec.kv_heads, "slot {slot}, head {kv_head}: {spec:?}");
+    assert!(k.len() == spec.dim_k && v.len() == spec.dim_v, "{} and {}: {spec:?}", k.len(), v.len());
     // SAFETY: the offsets follow the layout, so they stay inside the page, and those of different
     // slots and heads are disjoint.
     unsafe {
@@ -206,14 +198,7 @@ unsafe fn write_halves<S: Simd>(s: S, x: &[f32], out: *mut u16, stride: usize) {
 /// # Safety
 /// `out` and `scales` are writable for that many elements.
 #[inline(always)]
-unsafe fn write_bytes<S: Simd>(
-    s: S,
-    x: &[f32],
-    out: *mut i8,
-    stride: usize,
-    scales: *mut u16,
-    scale_stride: usize,
-) {
+unsafe fn write_bytes<S: Simd>(s: S, x: &[f32], out: *mut i8, stride: usize, scales: *mut u16, scale_stride: usize) {
     let mut levels = [0i32; KEY_BLOCK];
     for (index, group) in x.chunks(GROUP).enumerate() {
         let scale = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / 127.0;
@@ -221,16 +206,13 @@ unsafe fn write_bytes<S: Simd>(
         // SAFETY: the caller's contract; `n` values are left at `at`, and the buffer holds a
         // vector of any tier.
         unsafe {
-            scales
-                .add(index * scale_stride)
-                .write(f16::from_f32(scale).to_bits());
+            scales.add(index * scale_stride).write(f16::from_f32(scale).to_bits());
             for at in (0..group.len()).step_by(S::LANES) {
                 let n = S::LANES.min(group.len() - at);
                 let v = load(s, group.as_ptr().add(at), n);
                 s.store_i(levels.as_mut_ptr(), s.round_i(s.mul(v, inverse)));
                 for (i, &level) in levels[..n].iter().enumerate() {
-                    out.add((index * GROUP + at + i) * stride)
-                        .write(level as i8);
+                    out.add((index * GROUP + at + i) * stride).write(level as i8);
                 }
             }
         }
@@ -242,35 +224,18 @@ unsafe fn write_bytes<S: Simd>(
 ///
 /// # Panics
 /// `page` is shorter than a page, or `slot`, `kv_head` or the lengths do not fit `spec`.
-pub fn kv_read(
-    spec: &KvSpec,
-    page: &[u8],
-    slot: usize,
-    kv_head: usize,
-    k: &mut [f32],
-    v: &mut [f32],
-) {
-    assert!(
-        slot < PAGE_TOKENS && kv_head < spec.kv_heads,
-        "slot {slot}, head {kv_head}: {spec:?}"
-    );
-    assert!(
-        k.len() == spec.dim_k && v.len() == spec.dim_v,
-        "{} and {}: {spec:?}",
-        k.len(),
-        v.len()
-    );
+pub fn kv_read(spec: &KvSpec, page: &[u8], slot: usize, kv_head: usize, k: &mut [f32], v: &mut [f32]) {
+    assert!(slot < PAGE_TOKENS && kv_head < spec.kv_heads, "slot {slot}, head {kv_head}: {spec:?}");
+    assert!(k.len() == spec.dim_k && v.len() == spec.dim_v, "{} and {}: {spec:?}", k.len(), v.len());
     let half = |at: usize| f16::from_le_bytes([page[at], page[at + 1]]).to_f32();
     let at = Token::of(spec, slot, kv_head);
-    let element =
-        |first: usize, scale: usize, i: usize, stride: usize, scale_stride: usize| match spec.dtype
-        {
-            KvType::F16 => half(first + i * stride * HALF),
-            KvType::Q8_0 => {
-                let level = f32::from(page[first + i * stride] as i8);
-                level * half(scale + i / GROUP * scale_stride * HALF)
-            }
-        };
+    let element = |first: usize, scale: usize, i: usize, stride: usize, scale_stride: usize| match spec.dtype {
+        KvType::F16 => half(first + i * stride * HALF),
+        KvType::Q8_0 => {
+            let level = f32::from(page[first + i * stride] as i8);
+            level * half(scale + i / GROUP * scale_stride * HALF)
+        }
+    };
     for (i, k) in k.iter_mut().enumerate() {
         *k = element(at.key, at.key_scale, i, KEY_BLOCK, KEY_BLOCK);
     }

@@ -118,15 +118,10 @@ impl FromStr for Tier {
         let tier = Tier::ALL
             .into_iter()
             .find(|tier| tier.name() == name)
-            .ok_or_else(|| TierError::Unknown {
-                found: name.to_owned(),
-            })?;
+            .ok_or_else(|| TierError::Unknown { found: name.to_owned() })?;
         match tier.is_supported() {
             true => Ok(tier),
-            false => Err(TierError::Unsupported {
-                tier,
-                best: Tier::detect(),
-            }),
+            false => Err(TierError::Unsupported { tier, best: Tier::detect() }),
         }
     }
 }
@@ -141,22 +136,11 @@ mod tests {
             match tier.name().parse() {
                 Ok(parsed) => assert_eq!((parsed, tier.is_supported()), (tier, true)),
                 Err(error) => {
-                    assert_eq!(
-                        error,
-                        TierError::Unsupported {
-                            tier,
-                            best: Tier::detect()
-                        }
-                    )
+                    assert_eq!(error, TierError::Unsupported { tier, best: Tier::detect() })
                 }
             }
         }
-        assert_eq!(
-            "sse9".parse::<Tier>(),
-            Err(TierError::Unknown {
-                found: "sse9".into()
-            })
-        );
+        assert_eq!("sse9".parse::<Tier>(), Err(TierError::Unknown { found: "sse9".into() }));
     }
 
     #[test]

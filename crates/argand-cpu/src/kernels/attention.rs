@@ -18,8 +18,7 @@ mod tile;
 
 use tile::{ByteTile, FloatTile, HalfTile, Tile};
 
-/// Query vectors that share one pass over a tile of keys: as many as leave registers for their
-/// accumulators.
+/// The largest of the balanced groups of query vectors.
 const MAX_GROUP: usize = 6;
 /// Scratch is used from the first cache line on.
 const LINE: usize = 16;
@@ -93,6 +92,25 @@ dispatch! {
     pub unsafe fn attend(args: &AttendArgs<'_>, scratch: &mut [f32]) = attend_kernel;
 }
 
+/// Calls a kernel compiled for the length of a group and the vectors of tokens or dims that go with
+/// it into registers.
+macro_rules! per_group {
+    ($s:ty, $len:expr, $kernel:ident $args:tt) => {
+        if const { max_group::<$s>() == 1 } {
+            $kernel::<$s, T, 1, 1> $args
+        } else {
+            match $len {
+                1 => $kernel::<$s, T, 1, 4> $args,
+                2 => $kernel::<$s, T, 2, 4> $args,
+                3 => $kernel::<$s, T, 3, 2> $args,
+                4 => $kernel::<$s, T, 4, 2> $args,
+                5 => $kernel::<$s, T, 5, 2> $args,
+                _ => $kernel::<$s, T, 6, 2> $args,
+            }
+        }
+    };
+}
+
 /// Where things lie in scratch.
 #[derive(Clone, Copy)]
 struct Scratch {
@@ -104,7 +122,9 @@ struct Scratch {
     max: *mut f32,
     /// Running sum of the exponentials, `[vectors]`.
     sum: *mut f32,
-    /// Scores, then probabilities, of one group: `[m][PAGE_TOKENS]`.
+    /// Factors by which accumulators shrink on this page, `[vectors]`.
+    decay: *mut f32,
+    /// Scores, then probabilities, of one page: `[vectors][PAGE_TOKENS]`.
     scores: *mut f32,
     /// Probabilities times the scales of one group of value dims: `[m][PAGE_TOKENS]`.
     scaled: *mut f32,
@@ -114,14 +134,15 @@ struct Scratch {
 
 impl Scratch {
     /// Total values and the start of each part, whole lines each.
-    fn layout(spec: &KvSpec, vectors: usize) -> (usize, [usize; 7]) {
+    fn layout(spec: &KvSpec, vectors: usize) -> (usize, [usize; 8]) {
         let tile = PAGE_TOKENS * (spec.dim_k + spec.value_stride());
         let lengths = [
             vectors * spec.dim_k,
             vectors * spec.value_stride(),
             vectors,
             vectors,
-            MAX_GROUP * PAGE_TOKENS,
+            vectors,
+            vectors * PAGE_TOKENS,
             MAX_GROUP * PAGE_TOKENS,
             if vectors > MAX_GROUP { tile } else { 0 },
         ];
@@ -139,8 +160,8 @@ impl Scratch {
         let (total, starts) = Scratch::layout(spec, vectors);
         let skipped = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let memory = &mut memory[skipped..][..total];
-        let [q, out, max, sum, scores, scaled, tile] = starts.map(|start| memory[start..].as_mut_ptr());
-        Scratch { q, out, max, sum, scores, scaled, tile }
+        let [q, out, max, sum, decay, scores, scaled, tile] = starts.map(|start| memory[start..].as_mut_ptr());
+        Scratch { q, out, max, sum, decay, scores, scaled, tile }
     }
 }
 
@@ -165,10 +186,10 @@ impl AttendArgs<'_> {
         first.start..last.end
     }
 
-    /// The balanced groups of at most [`MAX_GROUP`] query vectors.
-    fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    /// The balanced groups of at most `largest` query vectors.
+    fn groups(&self, largest: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let vectors = self.rows * self.heads;
-        let count = vectors.div_ceil(MAX_GROUP);
+        let count = vectors.div_ceil(largest);
         (0..count).map(move |i| i * vectors / count..(i + 1) * vectors / count)
     }
 }
@@ -193,10 +214,7 @@ unsafe fn attend_kernel<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: &mut [f32
     // SAFETY: the caller's contract; scratch is laid out for these vectors.
     unsafe {
         pack_queries(s, args, scratch);
-        match spec.dtype {
-            KvType::F16 => walk::<S, HalfTile>(s, args, scratch),
-            KvType::Q8_0 => walk::<S, ByteTile>(s, args, scratch),
-        }
+        walk(s, args, scratch);
         finish(s, args, scratch);
     }
 }
@@ -210,7 +228,7 @@ unsafe fn pack_queries<S: Simd>(_: S, args: &AttendArgs<'_>, scratch: Scratch) {
         scratch.out.write_bytes(0, vectors * args.spec.value_stride());
         scratch.sum.write_bytes(0, vectors);
         std::slice::from_raw_parts_mut(scratch.max, vectors).fill(f32::NEG_INFINITY);
-        for group in args.groups() {
+        for group in args.groups(max_group::<S>()) {
             let packed = scratch.q.add(group.start * dim);
             for (m, v) in group.clone().enumerate() {
                 let q = args.q.add(v / args.heads * args.q_stride + v % args.heads * dim);
@@ -222,92 +240,135 @@ unsafe fn pack_queries<S: Simd>(_: S, args: &AttendArgs<'_>, scratch: Scratch) {
     }
 }
 
-/// Walks the pages that any row sees. Many query vectors share one conversion to floats.
+/// A page as one of its forms.
+#[derive(Clone, Copy)]
+enum Page {
+    Half(HalfTile),
+    Byte(ByteTile),
+    Float(FloatTile),
+}
+
+/// Evaluates the expression for whichever tile the page is.
+macro_rules! with_tile {
+    ($page:expr, |$tile:ident| $body:expr) => {
+        match $page {
+            Page::Half($tile) => $body,
+            Page::Byte($tile) => $body,
+            Page::Float($tile) => $body,
+        }
+    };
+}
+
+/// Takes the pages that any row sees into account, one after the other.
 #[inline(always)]
-unsafe fn walk<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
-    let vectors = args.rows * args.heads;
+unsafe fn walk<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
+    let (spec, vectors) = (args.spec, args.rows * args.heads);
     let tokens = args.visible_to(0..vectors);
     if tokens.is_empty() {
         return;
     }
-    let head = args.kv_head * args.spec.head_bytes();
     for page in tokens.start / PAGE_TOKENS..tokens.end.div_ceil(PAGE_TOKENS) {
-        // SAFETY: the page is visible, so the caller vouches for it.
+        let offset = args.pages[page] as usize * args.page_stride;
+        // SAFETY: the page is visible, so the caller vouches for it; scratch is laid out for the
+        // vectors.
         unsafe {
-            let at = |page: usize| args.base.add(args.pages[page] as usize * args.page_stride).add(head);
-            let tile = T::of(args.spec, at(page));
+            let head = args.base.add(offset + args.kv_head * spec.head_bytes());
+            let mut tile = match spec.dtype {
+                KvType::F16 => Page::Half(HalfTile::of(spec, head)),
+                KvType::Q8_0 => Page::Byte(ByteTile::of(spec, head)),
+            };
             if vectors > MAX_GROUP {
-                let floats = tile::widen(s, tile, args.spec, slots(&tokens, page), scratch.tile);
-                attend_page(s, args, scratch, floats, page);
-            } else {
-                attend_page(s, args, scratch, tile, page);
+                // Several groups share one conversion.
+                let slots = slots(&tokens, page);
+                tile = Page::Float(with_tile!(tile, |tile| { tile::widen(s, tile, spec, slots, scratch.tile) }));
             }
+            with_tile!(tile, |tile| score_page(s, args, scratch, tile, page));
+            soften_page(s, args, scratch, page);
+            with_tile!(tile, |tile| mix_page(s, args, scratch, tile, page));
         }
     }
 }
 
-/// Takes one page into account for every group of query vectors.
+impl AttendArgs<'_> {
+    /// The groups of query vectors that see anything of a page, with the slots that they see.
+    #[inline(always)]
+    fn groups_on<S: Simd>(&self, _: S, page: usize) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        self.groups(max_group::<S>())
+            .map(move |group| (group.clone(), slots(&self.visible_to(group), page)))
+            .filter(|(_, slots)| !slots.is_empty())
+    }
+}
+
+/// Scores of all query vectors on one page.
 #[inline(always)]
-unsafe fn attend_page<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch, tile: T, page: usize) {
-    for group in args.groups() {
-        let slots = slots(&args.visible_to(group.clone()), page);
-        if slots.is_empty() {
-            continue;
-        }
-        // SAFETY: the caller's contract; the group's length is the constant.
+unsafe fn score_page<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch, tile: T, page: usize) {
+    let dim = args.spec.dim_k;
+    for (group, slots) in args.groups_on(s, page) {
+        // SAFETY: the caller's contract, and the layout of scratch.
         unsafe {
-            match group.len() {
-                1 => attend_group::<S, T, 1, 4>(s, args, scratch, tile, page, slots, group.start),
-                2 => attend_group::<S, T, 2, 4>(s, args, scratch, tile, page, slots, group.start),
-                3 => attend_group::<S, T, 3, 2>(s, args, scratch, tile, page, slots, group.start),
-                4 => attend_group::<S, T, 4, 2>(s, args, scratch, tile, page, slots, group.start),
-                5 => attend_group::<S, T, 5, 2>(s, args, scratch, tile, page, slots, group.start),
-                _ => attend_group::<S, T, 6, 2>(s, args, scratch, tile, page, slots, group.start),
+            let q = scratch.q.add(group.start * dim);
+            let scores = scratch.scores.add(group.start * PAGE_TOKENS);
+            per_group!(S, group.len(), score(s, tile, slots, dim, q, scores));
+        }
+    }
+}
+
+/// Turns the scores of all query vectors on one page into exponentials.
+#[inline(always)]
+unsafe fn soften_page<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch, page: usize) {
+    for (group, slots) in args.groups_on(s, page) {
+        for v in group {
+            let visible = self::slots(&args.visible(v / args.heads), page);
+            // SAFETY: the layout of scratch.
+            unsafe {
+                let row = scratch.scores.add(v * PAGE_TOKENS);
+                let (max, sum) = (&mut *scratch.max.add(v), &mut *scratch.sum.add(v));
+                let decay = online_softmax(s, row, &slots, visible, args.softcap, max, sum);
+                scratch.decay.add(v).write(decay);
             }
         }
     }
 }
 
-/// Scores, softmax and weighted values of `M` query vectors over the slots that any of them sees.
-/// `WIDE` is how many vectors of tokens or dims go with `M` query vectors into registers.
-#[allow(clippy::too_many_arguments)]
+/// Adds the weighted values of one page to the accumulators of all query vectors.
 #[inline(always)]
-unsafe fn attend_group<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
-    s: S,
-    args: &AttendArgs<'_>,
-    scratch: Scratch,
-    tile: T,
-    page: usize,
-    slots: Range<usize>,
-    first: usize,
-) {
-    let spec = args.spec;
-    // SAFETY: the caller's contract, and the layout of scratch.
-    unsafe {
-        let q = scratch.q.add(first * spec.dim_k);
-        let wide = WIDE * S::LANES;
-        for slot in (slots.start / wide * wide..slots.end).step_by(wide) {
-            score::<S, T, M, WIDE>(s, tile, slot, spec.dim_k, q, scratch.scores.add(slot));
-        }
-        let mut decay = [0.0f32; M];
-        for (m, decay) in decay.iter_mut().enumerate() {
-            let v = first + m;
-            let visible = self::slots(&args.visible(v / args.heads), page);
-            let row = scratch.scores.add(m * PAGE_TOKENS);
-            let (max, sum) = (&mut *scratch.max.add(v), &mut *scratch.sum.add(v));
-            *decay = online_softmax(s, row, &slots, visible, args.softcap, max, sum);
-        }
-        let out = scratch.out.add(first * spec.value_stride());
-        mix::<S, T, M, WIDE>(s, tile, slots, spec, scratch, decay, out);
+unsafe fn mix_page<S: Simd, T: Tile<S>>(s: S, args: &AttendArgs<'_>, scratch: Scratch, tile: T, page: usize) {
+    for (group, slots) in args.groups_on(s, page) {
+        // SAFETY: the caller's contract, and the layout of scratch.
+        unsafe { per_group!(S, group.len(), mix(s, tile, slots, args.spec, scratch, group.start)) }
     }
 }
 
-/// Dot products of `M` queries, packed `[dim][M]`, with `WIDE` vectors of tokens from `slot` on.
+/// Query vectors that share one pass over a tile: as many as leave registers for two vectors of
+/// accumulators each. Emulated lanes are no registers.
+const fn max_group<S: Simd>() -> usize {
+    if S::REGISTERS >= 16 { MAX_GROUP } else { 1 }
+}
+
+/// Dot products of `M` queries, packed `[dim][M]`, with the keys of `slots`, in vectors from the
+/// one that holds the first slot.
 ///
 /// # Safety
 /// `q` is readable, `scores` writable at rows `PAGE_TOKENS` apart.
 #[inline(always)]
 unsafe fn score<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
+    s: S,
+    tile: T,
+    slots: Range<usize>,
+    dim: usize,
+    q: *const f32,
+    scores: *mut f32,
+) {
+    let wide = WIDE * S::LANES;
+    for slot in (slots.start / wide * wide..slots.end).step_by(wide) {
+        // SAFETY: the caller's contract; pages are whole steps.
+        unsafe { score_strip::<S, T, M, WIDE>(s, tile, slot, dim, q, scores.add(slot)) }
+    }
+}
+
+/// [`score`] for `WIDE` vectors of tokens from `slot` on, which `scores` points to.
+#[inline(always)]
+unsafe fn score_strip<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
     s: S,
     tile: T,
     slot: usize,
@@ -403,7 +464,8 @@ unsafe fn online_softmax<S: Simd>(
     }
 }
 
-/// `out = decay * out + probabilities x values` for `M` rows of accumulators.
+/// `out = decay * out + probabilities x values` for the accumulators of `M` vectors from `first`
+/// on.
 #[inline(always)]
 unsafe fn mix<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
     s: S,
@@ -411,17 +473,17 @@ unsafe fn mix<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
     slots: Range<usize>,
     spec: &KvSpec,
     scratch: Scratch,
-    decay: [f32; M],
-    out: *mut f32,
+    first: usize,
 ) {
     let dims = spec.value_stride();
     // Only scaled tiles need their probabilities remade per group of dims.
     let group = if T::SCALED { GROUP } else { dims };
     // SAFETY: the caller's contract, and the layout of scratch.
     unsafe {
+        let (out, decay) = (scratch.out.add(first * dims), scratch.decay.add(first));
         for start in (0..dims).step_by(group) {
             let end = dims.min(start + group);
-            let mut p = scratch.scores;
+            let mut p = scratch.scores.add(first * PAGE_TOKENS);
             if T::SCALED {
                 scale_probabilities::<S, T, M>(s, tile, start / GROUP, &slots, p, scratch.scaled);
                 p = scratch.scaled;
@@ -429,12 +491,12 @@ unsafe fn mix<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
             let mut dim = start;
             while dim + WIDE * S::LANES <= end {
                 let out = out.add(dim);
-                mix_strip::<S, T, M, WIDE>(s, tile, &slots, dim, p, &decay, out, dims);
+                mix_strip::<S, T, M, WIDE>(s, tile, &slots, dim, p, decay, out, dims);
                 dim += WIDE * S::LANES;
             }
             while dim < end {
                 let out = out.add(dim);
-                mix_strip::<S, T, M, 1>(s, tile, &slots, dim, p, &decay, out, dims);
+                mix_strip::<S, T, M, 1>(s, tile, &slots, dim, p, decay, out, dims);
                 dim += S::LANES;
             }
         }
@@ -471,7 +533,7 @@ unsafe fn mix_strip<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
     slots: &Range<usize>,
     dim: usize,
     p: *const f32,
-    decay: &[f32; M],
+    decay: *const f32,
     out: *mut f32,
     out_stride: usize,
 ) {
@@ -491,7 +553,7 @@ unsafe fn mix_strip<S: Simd, T: Tile<S>, const M: usize, const WIDE: usize>(
             }
         }
         for (m, sums) in sums.iter().enumerate() {
-            let decay = s.splat(decay[m]);
+            let decay = s.splat(*decay.add(m));
             for (j, &sum) in sums.iter().enumerate() {
                 let out = out.add(m * out_stride + j * S::LANES);
                 s.store(out, s.fma(s.load(out), decay, sum));

@@ -29,6 +29,7 @@ fn first_lanes(n: usize) -> __m256i {
 // the trait method.
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     type F = __m256;
     type I = __m256i;
     type M = __m256;

@@ -33,6 +33,7 @@ fn first_lanes(n: usize) -> __mmask16 {
 // the trait method.
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     type F = __m512;
     type I = __m512i;
     type M = __mmask16;

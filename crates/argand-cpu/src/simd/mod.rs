@@ -31,6 +31,8 @@ pub use scalar::{Scalar, Scalar8, Scalar16};
 pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` values per vector.
     const LANES: usize;
+    /// Vector registers of the instruction set; 0 when lanes are emulated.
+    const REGISTERS: usize;
     /// `LANES` `f32` values.
     type F: Copy;
     /// `LANES` `i32` values.

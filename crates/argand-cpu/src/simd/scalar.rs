@@ -48,6 +48,7 @@ unsafe fn read<T: Copy, U, const N: usize>(p: *const T, f: impl Fn(T) -> U) -> [
 
 impl<const N: usize> Simd for Scalar<N> {
     const LANES: usize = N;
+    const REGISTERS: usize = 0;
     type F = [f32; N];
     type I = [i32; N];
     type M = [bool; N];

@@ -13,8 +13,6 @@ use std::ops::Range;
 pub(super) trait Tile<S: Simd>: Copy {
     /// Whether values need [`value_scale`](Tile::value_scale).
     const SCALED: bool;
-    /// The head that starts at `head`.
-    unsafe fn of(spec: &KvSpec, head: *const u8) -> Self;
     /// What [`key`](Tile::key) needs for `LANES` tokens and one group of dims.
     unsafe fn key_scale(self, s: S, group: usize, slot: usize) -> S::F;
     /// Dim `d` of the keys of `LANES` tokens.
@@ -67,11 +65,13 @@ pub(super) struct ByteTile {
     key_block: usize,
 }
 
-impl<S: Simd> Tile<S> for HalfTile {
-    const SCALED: bool = false;
-
+impl HalfTile {
+    /// The head that starts at `head`.
+    ///
+    /// # Safety
+    /// A page of the spec holds it.
     #[inline(always)]
-    unsafe fn of(spec: &KvSpec, head: *const u8) -> HalfTile {
+    pub(super) unsafe fn of(spec: &KvSpec, head: *const u8) -> HalfTile {
         Elements {
             keys: head.cast(),
             // SAFETY: the caller's contract.
@@ -80,6 +80,11 @@ impl<S: Simd> Tile<S> for HalfTile {
             value_stride: spec.value_stride(),
         }
     }
+}
+
+impl<S: Simd> Tile<S> for HalfTile {
+    const SCALED: bool = false;
+
     #[inline(always)]
     unsafe fn key_scale(self, s: S, _: usize, _: usize) -> S::F {
         s.zero()
@@ -100,11 +105,13 @@ impl<S: Simd> Tile<S> for HalfTile {
     }
 }
 
-impl<S: Simd> Tile<S> for ByteTile {
-    const SCALED: bool = true;
-
+impl ByteTile {
+    /// The head that starts at `head`.
+    ///
+    /// # Safety
+    /// A page of the spec holds it.
     #[inline(always)]
-    unsafe fn of(spec: &KvSpec, head: *const u8) -> ByteTile {
+    pub(super) unsafe fn of(spec: &KvSpec, head: *const u8) -> ByteTile {
         // SAFETY: the caller's contract.
         unsafe {
             let values = head.add(spec.value_offset());
@@ -121,6 +128,11 @@ impl<S: Simd> Tile<S> for ByteTile {
             }
         }
     }
+}
+
+impl<S: Simd> Tile<S> for ByteTile {
+    const SCALED: bool = true;
+
     #[inline(always)]
     unsafe fn key_scale(self, s: S, group: usize, slot: usize) -> S::F {
         let at = slot / KEY_BLOCK * self.key_block + group * KEY_BLOCK + slot % KEY_BLOCK;
@@ -144,15 +156,22 @@ impl<S: Simd> Tile<S> for ByteTile {
     }
 }
 
-impl<S: Simd> Tile<S> for FloatTile {
-    const SCALED: bool = false;
-
+impl FloatTile {
+    /// The head that starts at `head`.
+    ///
+    /// # Safety
+    /// A page of the spec holds it.
     #[inline(always)]
-    unsafe fn of(spec: &KvSpec, head: *const u8) -> FloatTile {
+    pub(super) unsafe fn of(spec: &KvSpec, head: *const u8) -> FloatTile {
         // SAFETY: the caller's contract.
         let values = unsafe { head.cast::<f32>().add(PAGE_TOKENS * spec.dim_k) };
         Elements { keys: head.cast(), values, key_block: spec.dim_k * KEY_BLOCK, value_stride: spec.value_stride() }
     }
+}
+
+impl<S: Simd> Tile<S> for FloatTile {
+    const SCALED: bool = false;
+
     #[inline(always)]
     unsafe fn key_scale(self, s: S, _: usize, _: usize) -> S::F {
         s.zero()
@@ -188,7 +207,7 @@ pub(super) unsafe fn widen<S: Simd, T: Tile<S>>(
     let dims = spec.value_stride();
     // SAFETY: the caller's contract.
     unsafe {
-        let floats = <FloatTile as Tile<S>>::of(spec, memory.cast());
+        let floats = FloatTile::of(spec, memory.cast());
         for slot in (slots.start / KEY_BLOCK * KEY_BLOCK..slots.end).step_by(S::LANES) {
             for d in 0..spec.dim_k {
                 let scale = tile.key_scale(s, d / GROUP, slot);

@@ -24,10 +24,7 @@ fn assert_close(found: &[f32], exact: impl IntoIterator<Item = f64>, bound: f64,
     let mut compared = 0;
     for (i, (&x, y)) in found.iter().zip(exact).enumerate() {
         let tolerance = bound * f64::from(f32::EPSILON) * (1.0 + y.abs());
-        assert!(
-            (f64::from(x) - y).abs() <= tolerance,
-            "{what}[{i}]: {x}, expected {y}"
-        );
+        assert!((f64::from(x) - y).abs() <= tolerance, "{what}[{i}]: {x}, expected {y}");
         compared += 1;
     }
     assert_eq!(compared, found.len());
@@ -47,11 +44,13 @@ fn exact_unary(f: Unary, x: f32) -> f64 {
             0.5 * x * (1.0 + inner.tanh())
         }
         Unary::Scale(factor) => x * f64::from(factor),
+        Unary::Offset(offset) => x + f64::from(offset),
+        Unary::Rsqrt => 1.0 / x.sqrt(),
         Unary::Softcap(cap) => f64::from(cap) * (x / f64::from(cap)).tanh(),
     }
 }
 
-const UNARIES: [Unary; 8] = [
+const UNARIES: [Unary; 9] = [
     Unary::Relu,
     Unary::Sigmoid,
     Unary::Silu,
@@ -59,6 +58,7 @@ const UNARIES: [Unary; 8] = [
     Unary::GeluErf,
     Unary::GeluTanh,
     Unary::Scale(-0.37),
+    Unary::Offset(1.5),
     Unary::Softcap(30.0),
 ];
 
@@ -70,20 +70,12 @@ fn elementwise_functions() {
             let mut out = vec![0.0; len];
             for f in UNARIES {
                 unary(tier, f, &a, &mut out);
-                assert_close(
-                    &out,
-                    a.iter().map(|&x| exact_unary(f, x)),
-                    4.0,
-                    &format!("{f:?}"),
-                );
+                assert_close(&out, a.iter().map(|&x| exact_unary(f, x)), 4.0, &format!("{f:?}"));
                 let mut in_place = a.clone();
                 unary_in_place(tier, f, &mut in_place);
                 assert_eq!(in_place, out);
             }
-            for f in [Binary::Add, Binary::Mul]
-                .into_iter()
-                .chain(UNARIES.map(Binary::Glu))
-            {
+            for f in [Binary::Add, Binary::Mul].into_iter().chain(UNARIES.map(Binary::Glu)) {
                 binary(tier, f, &a, &b, &mut out);
                 let exact = a.iter().zip(&b).map(|(&a, &b)| match f {
                     Binary::Add => f64::from(a) + f64::from(b),
@@ -150,9 +142,9 @@ fn norms() {
                     let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
                     let scale = 1.0 / (variance + f64::from(eps)).sqrt();
                     let affine = w64.iter().zip(&b64);
-                    row.iter().zip(affine).map(move |(x, (w, b))| {
-                        (x - mean) * scale * w + if with_bias { *b } else { 0.0 }
-                    })
+                    row.iter()
+                        .zip(affine)
+                        .map(move |(x, (w, b))| (x - mean) * scale * w + if with_bias { *b } else { 0.0 })
                 });
                 if cols > 2 {
                     assert_close(&out, exact, bound, &format!("layer_norm of {cols}"));
@@ -229,12 +221,7 @@ fn half_floats_round_trip() {
             let x = noise(len, 11, 70000.0);
             let mut halves = vec![f16::ZERO; len];
             to_f16(tier, &x, &mut halves);
-            assert!(
-                halves
-                    .iter()
-                    .zip(&x)
-                    .all(|(h, &x)| h.to_bits() == f16::from_f32(x).to_bits())
-            );
+            assert!(halves.iter().zip(&x).all(|(h, &x)| h.to_bits() == f16::from_f32(x).to_bits()));
             let mut back = vec![0.0; len];
             from_f16(tier, &halves, &mut back);
             assert!(back.iter().zip(&halves).all(|(&b, h)| b == h.to_f32()));
