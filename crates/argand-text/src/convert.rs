@@ -31,6 +31,10 @@ impl Tokenizer {
     /// sequences need and the table lacks.
     pub fn from_vocabulary(vocabulary: &Vocabulary<'_>) -> Result<Self, Error> {
         check(vocabulary)?;
+        Error::guard("vocabulary", || Self::convert(vocabulary))
+    }
+
+    fn convert(vocabulary: &Vocabulary<'_>) -> Result<Self, Error> {
         let types = settle_types(vocabulary);
         let stages = match vocabulary.algorithm {
             Algorithm::Bpe => bpe(vocabulary)?,

@@ -121,6 +121,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Runs a step of the `tokenizers` library. Where malformed files make the library panic, the answer is an error.
+    pub(crate) fn guard<T>(part: &'static str, step: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
+        // The steps only read shared state, so a panic leaves none behind that is half changed.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(step))
+            .unwrap_or_else(|_| Err(Self::Library { part, message: "the library cannot handle this file".to_owned() }))
+    }
+
     /// Wraps an error of the `tokenizers` library.
     pub(crate) fn library<E: ToString>(part: &'static str) -> impl Fn(E) -> Self {
         move |error| Self::Library { part, message: error.to_string() }

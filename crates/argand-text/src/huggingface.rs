@@ -28,6 +28,10 @@ impl Tokenizer {
     /// # Errors
     /// Malformed JSON, or a component that the `tokenizers` library does not know.
     pub fn from_json_bytes(json: &[u8], config: Option<&[u8]>, generation: Option<&[u8]>) -> Result<Self, Error> {
+        Error::guard("tokenizer.json", || Self::from_json(json, config, generation))
+    }
+
+    fn from_json(json: &[u8], config: Option<&[u8]>, generation: Option<&[u8]>) -> Result<Self, Error> {
         let library = tokenizers::Tokenizer::from_bytes(json).map_err(Error::library("tokenizer.json"))?.into_inner();
         let config = parse("tokenizer_config.json", config)?;
         let generation = parse("generation_config.json", generation)?;

@@ -67,16 +67,19 @@ impl Tokenizer {
         let Parts { prefix, suffix, parsing, literal, normalizer, pre_tokenizer, .. } = &*self.0;
         let mut ids = if add_special { prefix.clone() } else { Vec::new() };
         let added = if parse_special { parsing } else { literal };
-        let mut pieces = added.extract_and_normalize(normalizer.as_ref(), text);
-        if let Some(pre_tokenizer) = pre_tokenizer {
-            pre_tokenizer.pre_tokenize(&mut pieces).map_err(Error::library("pre-tokenizer"))?;
-        }
-        for (piece, _, added) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            match added {
-                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None => self.0.model.encode(piece, &mut ids)?,
+        Error::guard("encode", || {
+            let mut pieces = added.extract_and_normalize(normalizer.as_ref(), text);
+            if let Some(pre_tokenizer) = pre_tokenizer {
+                pre_tokenizer.pre_tokenize(&mut pieces).map_err(Error::library("pre-tokenizer"))?;
             }
-        }
+            for (piece, _, added) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+                match added {
+                    Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                    None => self.0.model.encode(piece, &mut ids)?,
+                }
+            }
+            Ok(())
+        })?;
         if add_special {
             ids.extend_from_slice(suffix);
         }

@@ -2,6 +2,7 @@
 
 use argand_text::{Algorithm, Error, SpecialIds, TokenType, Tokenizer, Vocabulary};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 /// The characters that GPT-2 writes bytes with.
 fn byte_alphabet() -> Vec<String> {
@@ -160,11 +161,28 @@ fn tokenizer_json_is_the_same_pipeline() {
     assert!(matches!(Tokenizer::from_json_bytes(json.as_bytes(), Some(b"["), None), Err(Error::Json { .. })));
 }
 
+#[test]
+fn a_hostile_normalisation_map_is_an_error() {
+    // One unit whose offset points far outside, then no replacement texts.
+    let charsmap = [4u32.to_le_bytes(), 0x7FFF_FC00_u32.to_le_bytes()].concat();
+    let vocabulary = Vocabulary {
+        algorithm: Algorithm::Unigram,
+        tokens: vec!["</s>", "<unk>", "a"],
+        scores: vec![0.0, 0.0, -1.0],
+        charsmap,
+        special: SpecialIds { eos: Some(0), unknown: Some(1), ..SpecialIds::default() },
+        ..Vocabulary::default()
+    };
+    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+    assert!(matches!(tokenizer.encode("a", false, false), Err(Error::Library { part: "encode", .. })));
+}
+
 proptest! {
     #[test]
     fn byte_level_text_survives(text in ".{0,80}", parse in any::<bool>()) {
-        for pre in ["gpt-2", "llama-bpe", "qwen2", "deepseek-v3", "tekken"] {
-            let tokenizer = byte_level(pre);
+        static TOKENIZERS: LazyLock<Vec<Tokenizer>> =
+            LazyLock::new(|| ["gpt-2", "llama-bpe", "qwen2", "deepseek-v3", "tekken"].map(byte_level).to_vec());
+        for tokenizer in TOKENIZERS.iter() {
             let ids = tokenizer.encode(&text, false, parse).unwrap();
             prop_assert_eq!(tokenizer.decode(&ids, false), text.as_str());
         }

@@ -77,6 +77,20 @@ fn ids_decode_to_the_text() {
 }
 
 #[test]
+fn unigram_vocabularies_give_the_ids_of_xlm_roberta() {
+    let Some(models) = common::llama_cpp_models("unigram vocabulary") else { return };
+    let tokenizer = load(&models, "nomic-bert-moe");
+    let cases: [(&str, &[u32]); 3] = [
+        ("Hello world!", &[0, 35378, 8999, 38, 2]),
+        (" Hello   world!", &[0, 35378, 8999, 38, 2]),
+        ("Ｈｅｌｌｏ world！", &[0, 35378, 8999, 38, 2]),
+    ];
+    for (text, ids) in cases {
+        assert_eq!(tokenizer.encode(text, true, false).expect("ids"), ids, "{text:?}");
+    }
+}
+
+#[test]
 fn missing_and_unknown_pre_tokenizers_are_errors() {
     let Some(models) = common::llama_cpp_models("vocabularies") else { return };
     let checkpoint = Checkpoint::open(models.join("ggml-vocab-gpt-2.gguf")).expect("a GGUF file");

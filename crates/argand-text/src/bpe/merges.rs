@@ -2,6 +2,16 @@
 
 use super::TokenTable;
 use hashbrown::HashMap;
+use std::panic::resume_unwind;
+use std::thread;
+
+/// A pair, and its rank and product.
+type Merge = ((u32, u32), (u32, u32));
+
+/// Looking up the parts of merges waits for memory; more threads than this do not help.
+const MAX_THREADS: usize = 8;
+/// Fewer merges than this are not worth a thread.
+const MIN_SHARE: usize = 16_384;
 
 /// Which pairs may merge, and which first.
 #[derive(Debug, Clone)]
@@ -23,15 +33,17 @@ impl Merges {
     /// # Errors
     /// The index of the first line without a space between two parts.
     pub(crate) fn ranked(tokens: &TokenTable, lines: &[&str]) -> Result<Self, usize> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let share = lines.len().div_ceil(threads).max(MIN_SHARE);
+        let found: Vec<Result<Vec<Merge>, usize>> = thread::scope(|scope| {
+            let look_up = |(part, lines)| scope.spawn(move || look_up(tokens, lines, part * share));
+            let workers: Vec<_> = lines.chunks(share).enumerate().map(look_up).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
         let mut pairs = HashMap::with_capacity(lines.len());
-        let mut product = String::new();
-        for (rank, line) in lines.iter().enumerate() {
-            let (left, right) = split_pair(line).ok_or(rank)?;
-            product.clear();
-            product.push_str(left);
-            product.push_str(right);
-            if let (Some(a), Some(b), Some(id)) = (tokens.id(left), tokens.id(right), tokens.id(&product)) {
-                pairs.entry((a, b)).or_insert((rank as u32, id));
+        for merges in found {
+            for (pair, product) in merges? {
+                pairs.entry(pair).or_insert(product);
             }
         }
         Ok(Self::Ranked(pairs))
@@ -62,6 +74,22 @@ impl Merges {
             }
         }
     }
+}
+
+/// Finds the ids of merge lines; `first` is the rank of the first line. `Err` is the rank of a malformed line.
+fn look_up(tokens: &TokenTable, lines: &[&str], first: usize) -> Result<Vec<Merge>, usize> {
+    let mut merges = Vec::with_capacity(lines.len());
+    let mut product = String::new();
+    for (rank, line) in (first..).zip(lines) {
+        let (left, right) = split_pair(line).ok_or(rank)?;
+        product.clear();
+        product.push_str(left);
+        product.push_str(right);
+        if let (Some(a), Some(b), Some(id)) = (tokens.id(left), tokens.id(right), tokens.id(&product)) {
+            merges.push(((a, b), (rank as u32, id)));
+        }
+    }
+    Ok(merges)
 }
 
 /// Splits a merge line at the first space that is not its first byte (a part may begin with a space itself).
