@@ -126,7 +126,7 @@ fn added(
     let none = None::<&NormalizerWrapper>;
     let result = match model {
         Model::Bpe(bpe) => added.add_tokens(tokens, bpe, none),
-        Model::Library(model) => added.add_tokens(tokens, model.as_ref(), none),
+        Model::Library(model) => added.add_tokens(tokens, model.get_model(), none),
     };
     result.map_err(Error::library("special tokens"))?;
     Ok(added)
@@ -210,7 +210,7 @@ fn unigram(vocabulary: &Vocabulary<'_>) -> Result<Stages, Error> {
     let unknown = vocabulary.special.unknown.map(|id| id as usize);
     let model = Unigram::from(pieces, unknown, false).map_err(Error::library("unigram vocabulary"))?;
     Ok(Stages {
-        model: Model::Library(Box::new(model.into())),
+        model: Model::Library(Box::new(tokenizers::Tokenizer::new(model))),
         normalizer: Some(Sequence::new(steps).into()),
         pre_tokenizer: Some(Metaspace::new('\u{2581}', scheme, true).into()),
         spelling: Spelling::Spaces { prefix },
@@ -237,7 +237,7 @@ fn word_piece(vocabulary: &Vocabulary<'_>, types: &[TokenType]) -> Result<Stages
         .map_err(Error::library("word piece vocabulary"))?;
     let normalizer = BertNormalizer::new(true, true, vocabulary.strip_accents, vocabulary.lowercase);
     Ok(Stages {
-        model: Model::Library(Box::new(model.into())),
+        model: Model::Library(Box::new(tokenizers::Tokenizer::new(model))),
         normalizer: Some(normalizer.into()),
         pre_tokenizer: Some(BertPreTokenizer.into()),
         spelling: Spelling::Words { inside: "##".to_owned(), tidy: true },

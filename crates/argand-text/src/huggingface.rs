@@ -32,7 +32,7 @@ impl Tokenizer {
     }
 
     fn from_json(json: &[u8], config: Option<&[u8]>, generation: Option<&[u8]>) -> Result<Self, Error> {
-        let library = tokenizers::Tokenizer::from_bytes(json).map_err(Error::library("tokenizer.json"))?.into_inner();
+        let library = tokenizers::Tokenizer::from_bytes(json).map_err(Error::library("tokenizer.json"))?;
         let config = parse("tokenizer_config.json", config)?;
         let generation = parse("generation_config.json", generation)?;
 
@@ -67,13 +67,13 @@ impl Tokenizer {
             spelling: spelling(library.get_decoder()),
             normalizer: library.get_normalizer().cloned(),
             pre_tokenizer: library.get_pre_tokenizer().cloned(),
-            model: Model::Library(Box::new(library.get_model().clone())),
             parsing,
             literal,
             prefix,
             suffix,
             ids: special_ids,
             end_of_generation,
+            model: Model::Library(Box::new(library)),
         };
         Ok(Self::new(parts))
     }

@@ -6,21 +6,21 @@ use crate::vocabulary::SpecialIds;
 use crate::{Error, StreamDecoder};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use tokenizers::{
-    AddedVocabulary, Model as _, ModelWrapper, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizer as _,
+    AddedVocabulary, Model as _, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizer as _,
     PreTokenizerWrapper,
 };
 
 /// Turns words into tokens.
-#[derive(Debug)]
 pub(crate) enum Model {
     Bpe(Bpe),
-    Library(Box<ModelWrapper>),
+    /// The library's tokenizer, of which only the model is used.
+    Library(Box<tokenizers::Tokenizer>),
 }
 
 /// The parts that a loader fills.
-#[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) model: Model,
     pub(crate) normalizer: Option<NormalizerWrapper>,
@@ -41,8 +41,17 @@ pub(crate) struct Parts {
 }
 
 /// A tokenizer. Cloning is cheap: clones share the vocabulary.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tokenizer(Arc<Parts>);
+
+impl fmt::Debug for Tokenizer {
+    /// Names the tokenizer's kind and size, not its quarter million tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { vocab_size, spelling, ids, .. } = &*self.0;
+        let mut shown = f.debug_struct("Tokenizer");
+        shown.field("vocab_size", vocab_size).field("spelling", spelling).field("ids", ids).finish_non_exhaustive()
+    }
+}
 
 /// Longest text that is tokenised at once.
 const MAX_TEXT: usize = i32::MAX as usize;
@@ -115,7 +124,7 @@ impl Tokenizer {
     pub fn token_id(&self, text: &str) -> Option<u32> {
         match &self.0.model {
             Model::Bpe(bpe) => self.0.parsing.token_to_id(text, bpe),
-            Model::Library(model) => self.0.parsing.token_to_id(text, model.as_ref()),
+            Model::Library(model) => self.0.parsing.token_to_id(text, model.get_model()),
         }
     }
 
@@ -184,7 +193,7 @@ impl Model {
         match self {
             Self::Bpe(bpe) => bpe.encode(word, ids).map_err(|Unencodable(character)| Error::Unencodable { character }),
             Self::Library(model) => {
-                let tokens = model.tokenize(word).map_err(Error::library("model"))?;
+                let tokens = model.get_model().tokenize(word).map_err(Error::library("model"))?;
                 ids.extend(tokens.into_iter().map(|token| token.id));
                 Ok(())
             }
@@ -194,7 +203,7 @@ impl Model {
     fn text(&self, id: u32) -> Option<Cow<'_, str>> {
         match self {
             Self::Bpe(bpe) => bpe.tokens().text(id).map(Cow::Borrowed),
-            Self::Library(model) => model.id_to_token(id).map(Cow::Owned),
+            Self::Library(model) => model.get_model().id_to_token(id).map(Cow::Owned),
         }
     }
 }

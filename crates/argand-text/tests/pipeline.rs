@@ -126,7 +126,7 @@ fn unigram_takes_the_likeliest_pieces() {
 #[test]
 fn malformed_tables_are_errors() {
     let base = || Vocabulary { tokens: vec!["a", "b"], pre: Some("gpt-2"), ..Vocabulary::default() };
-    let error = |vocabulary: Vocabulary<'_>| Tokenizer::from_vocabulary(&vocabulary).err().expect("an error");
+    let error = |vocabulary: Vocabulary<'_>| Tokenizer::from_vocabulary(&vocabulary).expect_err("an error");
     assert!(matches!(error(Vocabulary { tokens: Vec::new(), ..base() }), Error::Size { tokens: 0, .. }));
     assert!(matches!(error(Vocabulary { types: vec![TokenType::Normal], ..base() }), Error::Length { found: 1, .. }));
     assert!(matches!(error(Vocabulary { merges: vec!["ab"], ..base() }), Error::BadMerge { index: 0, .. }));
@@ -236,10 +236,10 @@ proptest! {
                 special: SpecialIds { bos: id, eos: id, unknown: id, separator: id, ..SpecialIds::default() },
                 ..Vocabulary::default()
             };
-            if let Ok(tokenizer) = Tokenizer::from_vocabulary(&vocabulary) {
-                if let Ok(ids) = tokenizer.encode(&text, true, true) {
-                    tokenizer.decode(&ids, false);
-                }
+            if let Ok(tokenizer) = Tokenizer::from_vocabulary(&vocabulary)
+                && let Ok(ids) = tokenizer.encode(&text, true, true)
+            {
+                tokenizer.decode(&ids, false);
             }
         }
     }
