@@ -28,6 +28,8 @@ const HALF: usize = size_of::<f16>();
 /// How elements of the cache are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvType {
+    /// Floats as they are: to compare with other implementations.
+    F32,
     /// IEEE half floats, clamped to their finite range.
     F16,
     /// Signed bytes with a half-float scale per token and 32 dims: `x = scale * q`.
@@ -72,7 +74,7 @@ impl KvSpec {
     /// Bytes of scales at the start of a block of keys.
     pub(crate) fn key_scale_bytes(&self) -> usize {
         match self.dtype {
-            KvType::F16 => 0,
+            KvType::F32 | KvType::F16 => 0,
             KvType::Q8_0 => self.dim_k.div_ceil(GROUP) * KEY_BLOCK * HALF,
         }
     }
@@ -85,7 +87,7 @@ impl KvSpec {
     /// Bytes of scales `[groups][PAGE_TOKENS]` at the start of the values.
     pub(crate) fn value_scale_bytes(&self) -> usize {
         match self.dtype {
-            KvType::F16 => 0,
+            KvType::F32 | KvType::F16 => 0,
             KvType::Q8_0 => self.dim_v.div_ceil(GROUP) * PAGE_TOKENS * HALF,
         }
     }
@@ -96,6 +98,7 @@ impl KvSpec {
 
     fn element_bytes(&self) -> usize {
         match self.dtype {
+            KvType::F32 => size_of::<f32>(),
             KvType::F16 => HALF,
             KvType::Q8_0 => 1,
         }
@@ -133,6 +136,10 @@ unsafe fn kv_write_kernel<S: Simd>(
     unsafe {
         let at = Token::of(spec, slot, kv_head);
         match spec.dtype {
+            KvType::F32 => {
+                write_floats(k, page.add(at.key).cast(), KEY_BLOCK);
+                write_floats(v, page.add(at.value).cast(), 1);
+            }
             KvType::F16 => {
                 write_halves(s, k, page.add(at.key).cast(), KEY_BLOCK);
                 write_halves(s, v, page.add(at.value).cast(), 1);
@@ -168,6 +175,17 @@ impl Token {
             value: values + spec.value_scale_bytes() + slot * spec.value_stride() * element,
             value_scale: values + slot * HALF,
         }
+    }
+}
+
+/// Writes `x`, `stride` elements apart.
+///
+/// # Safety
+/// `out` is writable for `x.len()` such elements.
+unsafe fn write_floats(x: &[f32], out: *mut f32, stride: usize) {
+    for (i, x) in x.iter().enumerate() {
+        // SAFETY: the caller's contract.
+        unsafe { out.add(i * stride).write(*x) };
     }
 }
 
@@ -230,6 +248,10 @@ pub fn kv_read(spec: &KvSpec, page: &[u8], slot: usize, kv_head: usize, k: &mut 
     let half = |at: usize| f16::from_le_bytes([page[at], page[at + 1]]).to_f32();
     let at = Token::of(spec, slot, kv_head);
     let element = |first: usize, scale: usize, i: usize, stride: usize, scale_stride: usize| match spec.dtype {
+        KvType::F32 => {
+            let at = first + i * stride * size_of::<f32>();
+            f32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]])
+        }
         KvType::F16 => half(first + i * stride * HALF),
         KvType::Q8_0 => {
             let level = f32::from(page[first + i * stride] as i8);

@@ -20,6 +20,8 @@ use tile::{ByteTile, FloatTile, HalfTile, Tile};
 
 /// The largest of the balanced groups of query vectors.
 const MAX_GROUP: usize = 6;
+/// From this many query vectors on, widening a page to floats once beats converting it per group.
+const WIDEN_FROM: usize = 3 * MAX_GROUP;
 /// Scratch is used from the first cache line on.
 const LINE: usize = 16;
 
@@ -144,7 +146,7 @@ impl Scratch {
             vectors,
             vectors * PAGE_TOKENS,
             MAX_GROUP * PAGE_TOKENS,
-            if vectors > MAX_GROUP { tile } else { 0 },
+            if vectors >= WIDEN_FROM && spec.dtype != KvType::F32 { tile } else { 0 },
         ];
         let mut total = 0;
         let starts = lengths.map(|len| {
@@ -259,6 +261,22 @@ macro_rules! with_tile {
     };
 }
 
+/// Asks for bytes of the next page, because pages are too short and scattered for the hardware to
+/// see a stream.
+#[inline(always)]
+fn prefetch(head: Option<*const u8>, bytes: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(head) = head {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        for at in bytes.step_by(64) {
+            // SAFETY: a prefetch never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(head.wrapping_add(at).cast()) }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (head, bytes);
+}
+
 /// Takes the pages that any row sees into account, one after the other.
 #[inline(always)]
 unsafe fn walk<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
@@ -267,23 +285,30 @@ unsafe fn walk<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch) {
     if tokens.is_empty() {
         return;
     }
-    for page in tokens.start / PAGE_TOKENS..tokens.end.div_ceil(PAGE_TOKENS) {
-        let offset = args.pages[page] as usize * args.page_stride;
+    let pages = tokens.start / PAGE_TOKENS..tokens.end.div_ceil(PAGE_TOKENS);
+    for page in pages.clone() {
+        let head_of = |page: usize| {
+            let offset = args.pages[page] as usize * args.page_stride + args.kv_head * spec.head_bytes();
+            args.base.wrapping_add(offset)
+        };
+        let next = (page + 1 < pages.end).then(|| head_of(page + 1));
         // SAFETY: the page is visible, so the caller vouches for it; scratch is laid out for the
         // vectors.
         unsafe {
-            let head = args.base.add(offset + args.kv_head * spec.head_bytes());
+            let head = head_of(page);
             let mut tile = match spec.dtype {
+                KvType::F32 => Page::Float(FloatTile::of(spec, head)),
                 KvType::F16 => Page::Half(HalfTile::of(spec, head)),
                 KvType::Q8_0 => Page::Byte(ByteTile::of(spec, head)),
             };
-            if vectors > MAX_GROUP {
-                // Several groups share one conversion.
+            if vectors >= WIDEN_FROM && spec.dtype != KvType::F32 {
                 let slots = slots(&tokens, page);
                 tile = Page::Float(with_tile!(tile, |tile| { tile::widen(s, tile, spec, slots, scratch.tile) }));
             }
+            prefetch(next, 0..spec.value_offset());
             with_tile!(tile, |tile| score_page(s, args, scratch, tile, page));
             soften_page(s, args, scratch, page);
+            prefetch(next, spec.value_offset()..spec.head_bytes());
             with_tile!(tile, |tile| mix_page(s, args, scratch, tile, page));
         }
     }

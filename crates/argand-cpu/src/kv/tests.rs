@@ -12,7 +12,7 @@ fn value(slot: usize, head: usize, i: usize) -> f32 {
 #[test]
 fn tokens_read_back_within_the_rounding_of_their_type() {
     for tier in Tier::supported() {
-        for dtype in [KvType::F16, KvType::Q8_0] {
+        for dtype in [KvType::F32, KvType::F16, KvType::Q8_0] {
             for (dim_k, dim_v) in DIMS {
                 let spec = KvSpec { kv_heads: 3, dim_k, dim_v, dtype };
                 let mut page = vec![0xFFu8; spec.page_bytes()];
@@ -32,6 +32,7 @@ fn tokens_read_back_within_the_rounding_of_their_type() {
                         for (x, y) in k.iter().chain(&v).zip(written) {
                             // Half an ulp of 8, or half a step of 8 / 127 plus the scale's rounding.
                             let bound = match dtype {
+                                KvType::F32 => 0.0,
                                 KvType::F16 => 8.0 / 2048.0,
                                 KvType::Q8_0 => 8.0 / 127.0 * 0.5 + 8.0 / 2048.0,
                             };
@@ -46,7 +47,7 @@ fn tokens_read_back_within_the_rounding_of_their_type() {
 
 #[test]
 fn every_tier_writes_the_same_bytes() {
-    for dtype in [KvType::F16, KvType::Q8_0] {
+    for dtype in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let spec = KvSpec { kv_heads: 2, dim_k: 80, dim_v: 20, dtype };
         let pages: Vec<Vec<u8>> = Tier::supported()
             .map(|tier| {

@@ -137,7 +137,7 @@ fn whole_and_broken_pages() {
 #[test]
 fn every_number_of_heads_has_its_kernel() {
     for tier in Tier::supported() {
-        for dtype in [KvType::F16, KvType::Q8_0] {
+        for dtype in [KvType::F32, KvType::F16, KvType::Q8_0] {
             for heads in 1..=13 {
                 let spec = KvSpec { dtype, ..SPEC };
                 check(tier, &Case { spec, heads, past: 90, ..plain() });
