@@ -64,6 +64,7 @@ fn arithmetic_kernel<S: Simd>(s: S) {
     same(lanes!(s, |a, b, _c| s.max(a, b)), expected(|a, b, _| if a > b { a } else { b }), "max");
     same(lanes!(s, |a, b, _c| s.min(a, b)), expected(|a, b, _| if a < b { a } else { b }), "min");
     same(lanes!(s, |a, _b, _c| s.abs(a)), expected(|a, _, _| a.abs()), "abs");
+    same(lanes!(s, |a, _b, _c| s.sqrt(s.abs(a))), expected(|a, _, _| a.abs().sqrt()), "sqrt");
     same(lanes!(s, |a, b, _c| s.copy_sign(a, b)), expected(|a, b, _| a.copysign(b)), "copy_sign");
     let fused = lanes!(s, |a, b, c| s.fma(a, b, c));
     let unfused = lanes!(s, |a, b, c| s.add(s.mul(a, b), c));

@@ -92,6 +92,18 @@ fn elementwise_functions() {
 }
 
 #[test]
+fn reciprocal_square_roots() {
+    for tier in Tier::supported() {
+        for len in LENGTHS {
+            let x: Vec<f32> = noise(len, 12, 5.0).iter().map(|x| x * x + 1e-6).collect();
+            let mut out = vec![0.0; len];
+            unary(tier, Unary::Rsqrt, &x, &mut out);
+            assert_close(&out, x.iter().map(|&x| exact_unary(Unary::Rsqrt, x)), 2.0, "Rsqrt");
+        }
+    }
+}
+
+#[test]
 fn a_short_operand_repeats_over_rows() {
     for tier in Tier::supported() {
         let (x, bias) = (noise(5 * 19, 3, 1.0), noise(19, 4, 1.0));
