@@ -193,9 +193,23 @@ fn spaces_to_marks() -> Result<NormalizerWrapper, Error> {
     Ok(Replace::new(" ", "\u{2581}").map_err(Error::library("normalizer"))?.into())
 }
 
+/// The map begins with the length of its first part, for which the library allocates before it looks.
+fn check_charsmap(charsmap: &[u8]) -> Result<(), Error> {
+    let length = charsmap.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);
+    if length.is_some_and(|length| length >= 4 && length <= charsmap.len() - 4) {
+        return Ok(());
+    }
+    Err(Error::Field {
+        key: "tokenizer.ggml.precompiled_charsmap".to_owned(),
+        found: format!("a map of {} bytes whose first part has {} bytes", charsmap.len(), length.unwrap_or(0)),
+        expected: "a first part of at least 4 bytes that ends inside the map",
+    })
+}
+
 fn unigram(vocabulary: &Vocabulary<'_>) -> Result<Stages, Error> {
     let mut steps: Vec<NormalizerWrapper> = Vec::new();
     if !vocabulary.charsmap.is_empty() {
+        check_charsmap(&vocabulary.charsmap)?;
         steps.push(Precompiled::from(&vocabulary.charsmap).map_err(Error::library("precompiled_charsmap"))?.into());
     }
     if vocabulary.remove_extra_whitespaces {

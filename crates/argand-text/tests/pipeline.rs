@@ -165,15 +165,19 @@ fn tokenizer_json_is_the_same_pipeline() {
 fn a_hostile_normalisation_map_is_an_error() {
     // One unit whose offset points far outside, then no replacement texts.
     let charsmap = [4u32.to_le_bytes(), 0x7FFF_FC00_u32.to_le_bytes()].concat();
-    let vocabulary = Vocabulary {
-        algorithm: Algorithm::Unigram,
-        tokens: vec!["</s>", "<unk>", "a"],
-        scores: vec![0.0, 0.0, -1.0],
-        charsmap,
-        special: SpecialIds { eos: Some(0), unknown: Some(1), ..SpecialIds::default() },
-        ..Vocabulary::default()
+    let with_map = |charsmap: Vec<u8>| {
+        Tokenizer::from_vocabulary(&Vocabulary {
+            algorithm: Algorithm::Unigram,
+            tokens: vec!["</s>", "<unk>", "a"],
+            scores: vec![0.0, 0.0, -1.0],
+            charsmap,
+            special: SpecialIds { eos: Some(0), unknown: Some(1), ..SpecialIds::default() },
+            ..Vocabulary::default()
+        })
     };
-    let tokenizer = Tokenizer::from_vocabulary(&vocabulary).unwrap();
+    assert!(matches!(with_map(vec![0xFF; 8]), Err(Error::Field { .. })));
+    assert!(matches!(with_map(vec![0; 2]), Err(Error::Field { .. })));
+    let tokenizer = with_map(charsmap).unwrap();
     assert!(matches!(tokenizer.encode("a", false, false), Err(Error::Library { part: "encode", .. })));
 }
 

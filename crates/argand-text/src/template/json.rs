@@ -1,5 +1,6 @@
 //! The `tojson` filter as Python's `json.dumps` writes it: no HTML escapes, non-ASCII text kept unless asked.
 
+use super::python::check_size;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
@@ -60,15 +61,16 @@ impl Style {
             ValueKind::Number => out.push_str(&number(value)),
             ValueKind::String => self.string(out, value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.list(out, ['[', ']'], &items, depth, |style, out, item| style.write(out, item, depth + 1))?;
+                self.list(out, ['[', ']'], value.try_iter()?, depth, |style, out, item| {
+                    style.write(out, item, depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sort {
                     keys.sort();
                 }
-                self.list(out, ['{', '}'], &keys, depth, |style, out, key| {
+                self.list(out, ['{', '}'], keys.into_iter(), depth, |style, out, key| {
                     style.string(out, &key_text(key));
                     out.push_str(&style.after_key);
                     style.write(out, &value.get_item(key)?, depth + 1)
@@ -86,19 +88,22 @@ impl Style {
         &self,
         out: &mut String,
         [open, close]: [char; 2],
-        items: &[Value],
+        items: impl Iterator<Item = Value>,
         depth: usize,
         write: impl Fn(&Self, &mut String, &Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
         out.push(open);
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
+        let mut is_empty = true;
+        for item in items {
+            if !is_empty {
                 out.push_str(&self.between);
             }
+            is_empty = false;
             self.line(out, depth + 1);
-            write(self, out, item)?;
+            write(self, out, &item)?;
+            check_size(out.len())?;
         }
-        if !items.is_empty() {
+        if !is_empty {
             self.line(out, depth);
         }
         out.push(close);

@@ -98,6 +98,22 @@ fn endless_templates_end() {
 }
 
 #[test]
+fn templates_cannot_fill_the_memory() {
+    let sources = [
+        "{{ ('a' * 10000000000) | length }}",
+        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{{ ('a' * 1000000).replace('a', 'b' * 1000000) | length }}",
+        "{{ ('a' * 1000000).join(range(100000)) | length }}",
+        "{{ (['a'] * 50000000) | tojson | length }}",
+        "{{ '{:1000000000}'.format(1) | length }}",
+        "{{ '%1000000000d' | format(1) | length }}",
+    ];
+    for source in sources {
+        assert!(template(source).render(&[], &RenderOptions::default()).is_err(), "{source}");
+    }
+}
+
+#[test]
 fn tools_choose_their_template() {
     let variants = [("default".to_owned(), "plain".to_owned()), ("tool_use".to_owned(), "tools".to_owned())];
     let template = ChatTemplate::with_variants(variants, SpecialTokens::default()).unwrap();
