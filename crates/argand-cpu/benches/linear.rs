@@ -10,8 +10,7 @@ use argand_cpu::tier::Tier;
 use std::hint::black_box;
 use std::time::Instant;
 
-const CODECS: [Codec; 6] =
-    [Codec::Q4_1, Codec::Q5_0, Codec::Q8_0, Codec::Q4K, Codec::Q6K, Codec::Q4_0];
+const CODECS: [Codec; 6] = [Codec::Q4_1, Codec::Q5_0, Codec::Q8_0, Codec::Q4K, Codec::Q6K, Codec::Q4_0];
 
 fn main() {
     let tier = Tier::from_env_or_detect().expect("tier");

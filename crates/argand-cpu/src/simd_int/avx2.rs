@@ -155,8 +155,27 @@ impl SimdInt for Avx2 {
         }
     }
     #[inline(always)]
+    fn pin_d(self, acc: __m256i) -> __m256i {
+        // SAFETY: see above.
+        unsafe { pin(acc) }
+    }
+    #[inline(always)]
+    fn pin_i(self, acc: __m256i) -> __m256i {
+        // SAFETY: see above.
+        unsafe { pin(acc) }
+    }
+    #[inline(always)]
     fn prefetch(self, p: *const u8) {
         // SAFETY: see above; a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
+}
+
+/// An instruction of no bytes that reads and writes `v`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(mut v: __m256i) -> __m256i {
+    // SAFETY: it does nothing.
+    unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) v, options(nomem, nostack, preserves_flags)) };
+    v
 }

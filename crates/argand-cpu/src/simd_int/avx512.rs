@@ -134,6 +134,16 @@ impl SimdInt for Avx512 {
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) }
     }
     #[inline(always)]
+    fn pin_d(self, acc: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { pin(acc) }
+    }
+    #[inline(always)]
+    fn pin_i(self, acc: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { pin(acc) }
+    }
+    #[inline(always)]
     fn prefetch(self, p: *const u8) {
         // SAFETY: see above; a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -150,4 +160,13 @@ impl Avx512 {
         // SAFETY: see above.
         unsafe { _mm512_madd_epi16(self.load_quad(p.cast()), _mm512_set1_epi16(1)) }
     }
+}
+
+/// An instruction of no bytes that reads and writes `v`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin(mut v: __m512i) -> __m512i {
+    // SAFETY: it does nothing.
+    unsafe { std::arch::asm!("/* {0} */", inout(zmm_reg) v, options(nomem, nostack, preserves_flags)) };
+    v
 }

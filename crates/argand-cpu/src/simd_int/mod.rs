@@ -112,6 +112,17 @@ pub trait SimdInt: Simd {
         }
         sums
     }
+    /// The same accumulator, at this place of the program: compilers that reorder long runs of dot
+    /// products keep too many vectors alive, and then spill them.
+    #[inline(always)]
+    fn pin_d(self, acc: Self::D) -> Self::D {
+        acc
+    }
+    /// As [`pin_d`](SimdInt::pin_d), for wide accumulators.
+    #[inline(always)]
+    fn pin_i(self, acc: Self::I) -> Self::I {
+        acc
+    }
     /// Asks for the cache line of `p` to be brought near; any address is allowed.
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}

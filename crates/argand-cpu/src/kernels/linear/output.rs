@@ -28,6 +28,13 @@ impl Pair {
             false => Pair { groups: [group(first); 2], rows: [rows(first), (0, 0)] },
         }
     }
+
+    /// Bytes from any place in this pair to the same place in the next one.
+    #[inline(always)]
+    pub fn distance(&self) -> usize {
+        let [first, second] = self.groups.map(|group| group.scales.addr());
+        V * (second - first)
+    }
 }
 
 /// Where results go: `data[t * stride + row]`.

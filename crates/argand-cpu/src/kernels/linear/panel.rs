@@ -7,7 +7,7 @@
 use super::acts::{ActBlock, Acts};
 use super::output::{Output, Pair, V, for_tiles};
 use super::stream::{part_sum, start_part};
-use super::unpack::{centred_min, factors, head, quads};
+use super::unpack::{centred_min, factors, for_quads, head, quads};
 use crate::kernels::packed::layout::Format;
 use crate::simd_int::SimdInt;
 use std::mem::MaybeUninit;
@@ -50,20 +50,24 @@ const fn vectors<F: Format>() -> usize {
 pub(super) unsafe fn unpack<S: SimdInt, F: Format>(s: S, pair: Pair, blocks: Range<usize>, panel: *mut u8) {
     let size = 4 * S::LANES;
     let first = blocks.start;
+    let distance = pair.distance();
     for block in blocks {
         for (v, group) in pair.groups.into_iter().enumerate() {
             // SAFETY: the block is readable, and its vectors are inside the panel.
             unsafe {
                 let out = panel.add(((block - first) * vectors::<F>() + v) * size);
                 let levels = group.levels::<S, F>(block);
-                for j in 0..4 {
-                    let [mut low, mut high] = quads::<S, F>(s, levels, j);
+                for line in (0..F::LAYOUT.level_bytes(S::LANES)).step_by(64) {
+                    s.prefetch(levels.wrapping_add(distance + line));
+                }
+                for_quads!(|J| {
+                    let [mut low, mut high] = quads::<S, F, J>(s, levels);
                     if F::LAYOUT.wide {
                         [low, high] = [s.prepare_wide(low), s.prepare_wide(high)];
                     }
-                    s.store_b(out.add(V * size * j), low);
-                    s.store_b(out.add(V * size * (j + 4)), high);
-                }
+                    s.store_b(out.add(V * size * J), low);
+                    s.store_b(out.add(V * size * (J + 4)), high);
+                });
                 let head = head::<S, F>(s, group.head::<S, F>(block));
                 let factors = factors::<S, F>(s, head, group.factors::<S, F>(block));
                 let mut out = out.add(V * size * 8);
@@ -176,15 +180,17 @@ unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
         for t in 0..T {
             acc[t] = [start_part::<S, F>(s, acts[t], part); V];
         }
-        for quad in quads {
-            let w = panel.add(V * size * quad);
-            let w = [s.load_b(w), s.load_b(w.add(size))];
-            for t in 0..T {
-                let a = s.load_quad((&raw const (*acts[t]).q).cast::<i8>().add(4 * quad));
-                for v in 0..V {
-                    acc[t][v] = s.dot(acc[t][v], w[v], a);
+        for first in quads.step_by(4) {
+            for_quads!(|J| {
+                let w = panel.add(V * size * (first + J));
+                let w = [s.load_b(w), s.load_b(w.add(size))];
+                for t in 0..T {
+                    let a = s.load_quad((&raw const (*acts[t]).q).cast::<i8>().add(4 * (first + J)));
+                    for v in 0..V {
+                        acc[t][v] = s.pin_d(s.dot(acc[t][v], w[v], a));
+                    }
                 }
-            }
+            });
         }
     }
     let mut sums = [[s.splat_i(0); V]; T];
@@ -209,15 +215,17 @@ unsafe fn wide_sums<S: SimdInt, const T: usize>(s: S, panel: *const u8, acts: &[
         for t in 0..T {
             sums[t] = [s.start_wide(&raw const (*acts[t]).neg); V];
         }
-        for quad in 0..8 {
-            let w = panel.add(V * size * quad);
-            let w = [s.load_b(w), s.load_b(w.add(size))];
-            for t in 0..T {
-                let a = s.load_quad((&raw const (*acts[t]).q).cast::<i8>().add(4 * quad));
-                for v in 0..V {
-                    sums[t][v] = s.dot_wide(sums[t][v], w[v], a);
+        for first in [0, 4] {
+            for_quads!(|J| {
+                let w = panel.add(V * size * (first + J));
+                let w = [s.load_b(w), s.load_b(w.add(size))];
+                for t in 0..T {
+                    let a = s.load_quad((&raw const (*acts[t]).q).cast::<i8>().add(4 * (first + J)));
+                    for v in 0..V {
+                        sums[t][v] = s.pin_i(s.dot_wide(sums[t][v], w[v], a));
+                    }
                 }
-            }
+            });
         }
     }
     sums

@@ -3,16 +3,14 @@
 
 use super::acts::{ActBlock, Acts};
 use super::output::{Output, Pair, V, for_tiles};
-use super::unpack::{centred_min, factors, head, quads};
+use super::unpack::{centred_min, factors, for_quads, head, quads};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::packed::layout::Format;
 use crate::simd_int::SimdInt;
 use std::ops::Range;
 
 /// Most activation rows for which streaming is faster than a panel.
-pub(super) const STREAM_ROWS: usize = 4;
-/// How far ahead of the reads levels are fetched.
-const PREFETCH_BYTES: usize = 2048;
+pub(super) const STREAM_ROWS: usize = 8;
 
 /// The product for `groups` and the first `n_rows` rows.
 ///
@@ -59,6 +57,9 @@ unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
     let mut spans = [pair.groups[0].scales, pair.groups[1].scales];
     let mut levels = [pair.groups[0].levels, pair.groups[1].levels];
     let mut tile = [[s.zero(); V]; T];
+    // While one pair is worked on, the next one, which lies behind it in memory, is fetched at the same pace.
+    let lines = (V * (level_bytes + scales.span_bytes() * S::LANES / scales.blocks_per_head())).div_ceil(64);
+    let mut ahead = spans[0].wrapping_add(pair.distance());
     for _ in 0..blocks / scales.blocks_per_head() {
         let mut heads = [[s.zero(); 2]; V];
         for v in 0..V {
@@ -67,11 +68,10 @@ unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
         }
         let mut block_scales = spans.map(|span| span.wrapping_add(scales.head_bytes() * S::LANES));
         for _ in 0..scales.blocks_per_head() {
-            for v in 0..V {
-                for line in 0..level_bytes.div_ceil(64) {
-                    s.prefetch(levels[v].wrapping_add(PREFETCH_BYTES + 64 * line));
-                }
+            for line in 0..lines {
+                s.prefetch(ahead.wrapping_add(64 * line));
             }
+            ahead = ahead.wrapping_add(64 * lines);
             // SAFETY: the block is readable.
             unsafe { stream_block::<S, F, T>(s, &mut tile, &heads, &block_scales, &levels, &acts) };
             for v in 0..V {
@@ -179,17 +179,17 @@ unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
                 acc[part][t] = [start_part::<S, F>(s, acts[t], part); V];
             }
         }
-        for j in 0..4 {
-            let w = [quads::<S, F>(s, levels[0], j), quads::<S, F>(s, levels[1], j)];
+        for_quads!(|J| {
+            let w = [quads::<S, F, J>(s, levels[0]), quads::<S, F, J>(s, levels[1])];
             for t in 0..T {
                 let q = (&raw const (*acts[t]).q).cast::<i8>();
-                let [first, second] = [s.load_quad(q.add(4 * j)), s.load_quad(q.add(16 + 4 * j))];
+                let [first, second] = [s.load_quad(q.add(4 * J)), s.load_quad(q.add(16 + 4 * J))];
                 for v in 0..V {
-                    acc[0][t][v] = s.dot(acc[0][t][v], w[v][0], first);
-                    acc[last][t][v] = s.dot(acc[last][t][v], w[v][1], second);
+                    acc[0][t][v] = s.pin_d(s.dot(acc[0][t][v], w[v][0], first));
+                    acc[last][t][v] = s.pin_d(s.dot(acc[last][t][v], w[v][1], second));
                 }
             }
-        }
+        });
     }
     let mut sums = [[[s.splat_i(0); V]; T]; 2];
     for part in 0..=last {
@@ -218,17 +218,17 @@ unsafe fn wide_sums<S: SimdInt, F: Format, const T: usize>(
         for t in 0..T {
             sums[t] = [s.start_wide(&raw const (*acts[t]).neg); V];
         }
-        for j in 0..4 {
+        for_quads!(|J| {
             for v in 0..V {
-                let [low, high] = quads::<S, F>(s, levels[v], j);
+                let [low, high] = quads::<S, F, J>(s, levels[v]);
                 let [low, high] = [s.prepare_wide(low), s.prepare_wide(high)];
                 for t in 0..T {
                     let q = (&raw const (*acts[t]).q).cast::<i8>();
-                    let sum = s.dot_wide(sums[t][v], low, s.load_quad(q.add(4 * j)));
-                    sums[t][v] = s.dot_wide(sum, high, s.load_quad(q.add(16 + 4 * j)));
+                    let sum = s.dot_wide(sums[t][v], low, s.load_quad(q.add(4 * J)));
+                    sums[t][v] = s.pin_i(s.dot_wide(sum, high, s.load_quad(q.add(16 + 4 * J))));
                 }
             }
-        }
+        });
     }
     [sums; 2]
 }

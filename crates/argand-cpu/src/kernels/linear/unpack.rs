@@ -3,13 +3,38 @@
 use crate::kernels::packed::layout::{BLOCK, Format, Scales};
 use crate::simd_int::SimdInt;
 
-/// Levels of quads `j` and `j + 4` of the block at `levels`: unsigned below 64, or signed bytes in wide
-/// formats.
+/// Runs the body for `J` = 0 to 3 as a constant: shift counts and branches of [`quads`] depend on it, and compilers
+/// do not always unroll what they could then fold.
+macro_rules! for_quads {
+    (|$j:ident| $body:expr) => {{
+        {
+            const $j: usize = 0;
+            $body
+        }
+        {
+            const $j: usize = 1;
+            $body
+        }
+        {
+            const $j: usize = 2;
+            $body
+        }
+        {
+            const $j: usize = 3;
+            $body
+        }
+    }};
+}
+pub(super) use for_quads;
+
+/// Levels of quads `J` and `J + 4` of the block at `levels`: unsigned below 64, or signed bytes in wide
+/// formats. `J` is below 4.
 ///
 /// # Safety
-/// A block of the format is readable at `levels`, and `j < 4`.
+/// A block of the format is readable at `levels`.
 #[inline(always)]
-pub(super) unsafe fn quads<S: SimdInt, F: Format>(s: S, levels: *const u8, j: usize) -> [S::B; 2] {
+pub(super) unsafe fn quads<S: SimdInt, F: Format, const J: usize>(s: S, levels: *const u8) -> [S::B; 2] {
+    let j = J;
     let planes = F::LAYOUT.planes;
     let [nibbles, twos, ones, _] = planes.starts();
     // SAFETY: the planes of the format lie inside the block.
@@ -180,8 +205,8 @@ pub(super) unsafe fn values<S: SimdInt, F: Format>(s: S, group: Group, blocks: s
             let head = head::<S, F>(s, group.head::<S, F>(block));
             let factors = factors::<S, F>(s, head, group.factors::<S, F>(block));
             let out = out.add((block - first) * BLOCK * S::LANES);
-            for j in 0..4 {
-                let pair = quads::<S, F>(s, group.levels::<S, F>(block), j);
+            for_quads!(|J| {
+                let pair = quads::<S, F, J>(s, group.levels::<S, F>(block));
                 for (part, quad) in pair.into_iter().enumerate() {
                     let scale = factors.scale[part];
                     let min = factors.min[part];
@@ -189,10 +214,10 @@ pub(super) unsafe fn values<S: SimdInt, F: Format>(s: S, group: Group, blocks: s
                     for (k, level) in level.into_iter().enumerate() {
                         let value = s.mul(scale, level);
                         let value = if F::LAYOUT.scales.has_min() { s.sub(value, min) } else { value };
-                        s.store(out.add((16 * part + 4 * j + k) * S::LANES), value);
+                        s.store(out.add((16 * part + 4 * J + k) * S::LANES), value);
                     }
                 }
-            }
+            });
         }
     }
 }
