@@ -25,7 +25,8 @@ pub struct LoadOptions {
     pub threads: Option<usize>,
     /// Products in f32 with decoded weights instead of integers.
     pub exact: bool,
-    /// Longest sequence in tokens; what the model was made for, at most 8192, unless said.
+    /// Longest sequence in tokens; what the model was made for, at most 8192, unless said. A longer one than the model
+    /// was made for is run with whatever scaling of positions its configuration asks for.
     pub context: Option<usize>,
     /// Number format of the cache.
     pub kv: KvType,
@@ -75,8 +76,6 @@ pub enum LoadError {
     Tokenizer { file: String, error: argand_text::Error },
     #[error(transparent)]
     Tier(#[from] TierError),
-    #[error("a context of {found} tokens was asked for, the model was made for {made_for}")]
-    Context { found: usize, made_for: usize },
 }
 
 /// A loaded model with its text side.
@@ -210,11 +209,10 @@ impl CpuRunner {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<(Graph, CpuRunner), LoadError> {
-        let made_for = argand_models::Model::open(checkpoint, None)?.context()?;
-        let context = options.context.unwrap_or(made_for.min(USUAL_CONTEXT));
-        if context == 0 || context > made_for {
-            return Err(LoadError::Context { found: context, made_for });
-        }
+        let context = match options.context {
+            Some(wish) => wish.max(1),
+            None => argand_models::Model::open(checkpoint, None)?.context()?.min(USUAL_CONTEXT),
+        };
         let model = argand_models::Model::open(checkpoint, Some(context))?;
         let source = Arc::new(Source::new(checkpoint, &model)?);
         let pages = context.div_ceil(PAGE_TOKENS) * options.sequences.max(1) + 1;
@@ -264,12 +262,8 @@ impl Runner for CpuRunner {
                 Seq { rows, past, pages: s.pages }
             })
             .collect();
-        let batch = Batch {
-            tokens: batch.tokens,
-            positions: batch.positions,
-            seqs: &seqs,
-            logit_rows: batch.logit_rows,
-        };
+        let batch =
+            Batch { tokens: batch.tokens, positions: batch.positions, seqs: &seqs, logit_rows: batch.logit_rows };
         self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
     }
 

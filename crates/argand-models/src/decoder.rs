@@ -1,7 +1,7 @@
 //! What decoders have in common: their sizes, attention, gated feed-forward, and the frame around the layers.
 
 use crate::Error;
-use crate::facts::{self, Fact, Facts};
+use crate::facts::{self, Facts};
 use crate::names::hf;
 use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, T, Unary};
 
@@ -132,7 +132,7 @@ impl Decoder {
     ) -> Result<Graph, Error> {
         let g = Builder::new(name);
         let x = g.embed("token_embd", self.vocab, self.dim);
-        let x = self.embed_scale.map_or(x, |k| x.scale(k));
+        let x = self.embed_scale.map_or(x, |k| x.scale(k)).named("embed");
         let x = x.repeat("layers", layers, block).logit_rows().rms_norm("output_norm", self.eps);
         let head = if self.tied { "token_embd" } else { "output" };
         let logits = x.linear(head, self.vocab).named("output").softcap(self.logit_softcap).named("logits");
@@ -148,8 +148,7 @@ pub fn pre_norm_block<'g>(c: &Decoder, x: T<'g>, layer: &Layer) -> T<'g> {
 }
 
 fn activation(f: &Facts<'_>) -> Result<Unary, Error> {
-    let named = |path| f.str(Fact("", path));
-    match named("hidden_activation").or(named("hidden_act")).unwrap_or("silu") {
+    match f.str(hf("hidden_activation")).or(f.str(hf("hidden_act"))).unwrap_or("silu") {
         "silu" | "swish" => Ok(Unary::Silu),
         "gelu_pytorch_tanh" | "gelu_new" => Ok(Unary::GeluTanh),
         "gelu" => Ok(Unary::GeluErf),

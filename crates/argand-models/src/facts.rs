@@ -6,28 +6,28 @@ use serde_json::Value as Json;
 
 /// A fact's name in both dialects: the GGUF key without the architecture, and the path in `config.json`.
 #[derive(Clone, Copy, Debug)]
-pub struct Fact(pub &'static str, pub &'static str);
+pub struct Fact<'n>(pub &'static str, pub &'n str);
 
 /// Longest sequence the model was made for.
-pub const CONTEXT: Fact = Fact("context_length", "max_position_embeddings");
+pub const CONTEXT: Fact<'static> = Fact("context_length", "max_position_embeddings");
 /// Layers.
-pub const LAYERS: Fact = Fact("block_count", "num_hidden_layers");
+pub const LAYERS: Fact<'static> = Fact("block_count", "num_hidden_layers");
 /// Width of the residual stream.
-pub const DIM: Fact = Fact("embedding_length", "hidden_size");
+pub const DIM: Fact<'static> = Fact("embedding_length", "hidden_size");
 /// Width of the feed-forward layer.
-pub const FFN: Fact = Fact("feed_forward_length", "intermediate_size");
+pub const FFN: Fact<'static> = Fact("feed_forward_length", "intermediate_size");
 /// Query heads.
-pub const HEADS: Fact = Fact("attention.head_count", "num_attention_heads");
+pub const HEADS: Fact<'static> = Fact("attention.head_count", "num_attention_heads");
 /// Key heads.
-pub const KV_HEADS: Fact = Fact("attention.head_count_kv", "num_key_value_heads");
+pub const KV_HEADS: Fact<'static> = Fact("attention.head_count_kv", "num_key_value_heads");
 /// Components of a head.
-pub const HEAD_DIM: Fact = Fact("attention.key_length", "head_dim");
+pub const HEAD_DIM: Fact<'static> = Fact("attention.key_length", "head_dim");
 /// Epsilon of root-mean-square norms.
-pub const EPS: Fact = Fact("attention.layer_norm_rms_epsilon", "rms_norm_eps");
+pub const EPS: Fact<'static> = Fact("attention.layer_norm_rms_epsilon", "rms_norm_eps");
 /// Tokens of the vocabulary.
-pub const VOCAB: Fact = Fact("vocab_size", "vocab_size");
+pub const VOCAB: Fact<'static> = Fact("vocab_size", "vocab_size");
 /// Sliding window in tokens.
-pub const WINDOW: Fact = Fact("attention.sliding_window", "sliding_window");
+pub const WINDOW: Fact<'static> = Fact("attention.sliding_window", "sliding_window");
 
 /// Facts of one model.
 pub struct Facts<'a> {
@@ -112,18 +112,18 @@ impl<'a> Facts<'a> {
         self.context.map_or_else(|| self.usize(CONTEXT), Ok)
     }
 
-    fn key(&self, fact: Fact) -> String {
+    fn key(&self, fact: Fact<'_>) -> String {
         match self.dialect {
             Dialect::Gguf(_) => format!("{}.{}", self.architecture, fact.0),
             Dialect::Hf(_) => fact.1.to_string(),
         }
     }
 
-    fn odd<T>(&self, fact: Fact, found: String, expected: &'static str) -> Result<T, Error> {
+    fn odd<T>(&self, fact: Fact<'_>, found: String, expected: &'static str) -> Result<T, Error> {
         Err(Error::Odd { file: self.file.clone(), field: self.key(fact), found, expected })
     }
 
-    fn need<T>(&self, fact: Fact, value: Option<T>) -> Result<T, Error> {
+    fn need<T>(&self, fact: Fact<'_>, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| Error::Missing { file: self.file.clone(), field: self.key(fact) })
     }
 
@@ -139,7 +139,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When it is something else, or beyond any model's size.
-    pub fn maybe_usize(&self, fact: Fact) -> Result<Option<usize>, Error> {
+    pub fn maybe_usize(&self, fact: Fact<'_>) -> Result<Option<usize>, Error> {
         let (value, found) = match self.dialect {
             Dialect::Gguf(meta) => {
                 let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
@@ -162,7 +162,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When it is missing or something else.
-    pub fn usize(&self, fact: Fact) -> Result<usize, Error> {
+    pub fn usize(&self, fact: Fact<'_>) -> Result<usize, Error> {
         let value = self.maybe_usize(fact)?;
         self.need(fact, value)
     }
@@ -171,7 +171,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When it is missing, zero or something else.
-    pub fn positive(&self, fact: Fact) -> Result<usize, Error> {
+    pub fn positive(&self, fact: Fact<'_>) -> Result<usize, Error> {
         match self.usize(fact)? {
             0 => self.odd(fact, "0".into(), "at least 1"),
             v => Ok(v),
@@ -182,7 +182,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn maybe_f64(&self, fact: Fact) -> Result<Option<f64>, Error> {
+    pub fn maybe_f64(&self, fact: Fact<'_>) -> Result<Option<f64>, Error> {
         let (value, found) = match self.dialect {
             Dialect::Gguf(meta) => {
                 let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
@@ -203,7 +203,7 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When it is missing or something else.
-    pub fn f64(&self, fact: Fact) -> Result<f64, Error> {
+    pub fn f64(&self, fact: Fact<'_>) -> Result<f64, Error> {
         let value = self.maybe_f64(fact)?;
         self.need(fact, value)
     }
@@ -212,20 +212,20 @@ impl<'a> Facts<'a> {
     ///
     /// # Errors
     /// When they are something else.
-    pub fn maybe_f64s(&self, fact: Fact) -> Result<Option<Vec<f64>>, Error> {
+    pub fn maybe_f64s(&self, fact: Fact<'_>) -> Result<Option<Vec<f64>>, Error> {
         let Some(value) = self.json(fact.1) else { return Ok(None) };
         let numbers = value.as_array().and_then(|a| a.iter().map(Json::as_f64).collect());
         numbers.map_or_else(|| self.odd(fact, value.to_string(), "an array of numbers"), |v| Ok(Some(v)))
     }
 
     /// Words or numbers of a list as text, if it is there.
-    pub fn words(&self, fact: Fact) -> Option<Vec<String>> {
+    pub fn words(&self, fact: Fact<'_>) -> Option<Vec<String>> {
         let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_string);
         Some(self.json(fact.1)?.as_array()?.iter().map(text).collect())
     }
 
     /// A word, if it is there.
-    pub fn str(&self, fact: Fact) -> Option<&'a str> {
+    pub fn str(&self, fact: Fact<'_>) -> Option<&'a str> {
         match self.dialect {
             Dialect::Gguf(meta) => meta.get_str(&self.key(fact)),
             Dialect::Hf(_) => self.json(fact.1)?.as_str(),
@@ -233,7 +233,7 @@ impl<'a> Facts<'a> {
     }
 
     /// A truth value, if it is there.
-    pub fn bool(&self, fact: Fact) -> Option<bool> {
+    pub fn bool(&self, fact: Fact<'_>) -> Option<bool> {
         match self.dialect {
             Dialect::Gguf(meta) => meta.get_bool(&self.key(fact)),
             Dialect::Hf(_) => self.json(fact.1)?.as_bool(),

@@ -1,6 +1,6 @@
 //! One page per model architecture.
 //!
-//! A page is a file in `pages/` and a line in [`PAGES`]: it reads facts from whatever configuration a checkpoint brings,
+//! A page is a file in `pages/` and a name in the list of [`pages`]: it reads facts from whatever configuration a checkpoint brings,
 //! builds the graph, and lists the names that its weights have in files. Pages never mention devices, number formats of
 //! stored weights, cache layout, adapters or sharding.
 
@@ -18,6 +18,7 @@ use argand_weights::Checkpoint;
 pub use error::Error;
 use facts::Facts;
 use names::{Located, Name};
+pub use pages::PAGES;
 
 /// An architecture.
 #[derive(Debug)]
@@ -33,17 +34,6 @@ pub struct Page {
     /// Builds the graph.
     pub graph: fn(&Facts<'_>) -> Result<Graph, Error>,
 }
-
-/// Every architecture.
-pub const PAGES: &[&Page] = &[
-    &pages::llama::PAGE,
-    &pages::mistral::PAGE,
-    &pages::qwen2::PAGE,
-    &pages::gemma2::PAGE,
-    &pages::gemma3::PAGE,
-    &pages::smollm3::PAGE,
-    &pages::phi3::PAGE,
-];
 
 /// A model: its graph, and where its weights lie in the checkpoint.
 pub struct Model<'a> {

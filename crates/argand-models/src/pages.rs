@@ -1,9 +1,21 @@
-//! The pages: a file for each architecture.
+//! The pages: a file for each architecture, and its name in the list below.
 
-pub mod gemma2;
-pub mod gemma3;
-pub mod llama;
-pub mod mistral;
-pub mod phi3;
-pub mod qwen2;
-pub mod smollm3;
+/// A module for each architecture, and the list of their pages.
+macro_rules! pages {
+    ($($name:ident)+) => {
+        $(pub mod $name;)+
+
+        /// Every architecture.
+        pub const PAGES: &[&crate::Page] = &[$(&$name::PAGE),+];
+    };
+}
+
+pages! {
+    gemma2
+    gemma3
+    llama
+    mistral
+    phi3
+    qwen2
+    smollm3
+}

@@ -3,14 +3,15 @@
 
 use crate::Error;
 use crate::facts::{Fact, Facts};
+use crate::names::hf;
 use argand_graph::{Rope, RopeFreqs, RopeStyle};
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-const BASE: Fact = Fact("rope.freq_base", "rope_theta");
-const ROT: Fact = Fact("rope.dimension_count", "");
-const FACTOR: Fact = Fact("rope.scaling.factor", "factor");
-const ORIGINAL: Fact = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
+const BASE: Fact<'static> = Fact("rope.freq_base", "rope_theta");
+const ROT: Fact<'static> = Fact("rope.dimension_count", "");
+const FACTOR: Fact<'static> = Fact("rope.scaling.factor", "factor");
+const ORIGINAL: Fact<'static> = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
 
 /// What a configuration says of a rotary embedding. Newer Hugging Face configurations put all of it under
 /// `rope_parameters`, older ones under `rope_scaling` and beside it.
@@ -22,6 +23,8 @@ pub struct RopeConfig<'f, 'a> {
     base: f64,
     /// Whether the scaling of the configuration applies.
     scaled: bool,
+    /// Where `config.json` has the fields, the most specific group first.
+    groups: Vec<String>,
 }
 
 impl<'f, 'a> RopeConfig<'f, 'a> {
@@ -30,20 +33,25 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     /// # Errors
     /// An odd fact.
     pub fn read(facts: &'f Facts<'a>, head_dim: usize) -> Result<Self, Error> {
-        let base = match facts.maybe_f64(BASE)? {
-            Some(base) => base,
-            None => facts.maybe_f64(Fact("", "rope_parameters.rope_theta"))?.unwrap_or(10_000.0),
-        };
-        let part = match facts.maybe_f64(Fact("", "partial_rotary_factor"))? {
-            Some(part) => Some(part),
-            None => facts.maybe_f64(Fact("", "rope_parameters.partial_rotary_factor"))?,
-        };
+        Self::of_layers(facts, head_dim, "full_attention")
+    }
+
+    /// The same for the layers of one kind, where the configuration tells them apart.
+    ///
+    /// # Errors
+    /// An odd fact.
+    pub fn of_layers(facts: &'f Facts<'a>, head_dim: usize, kind: &str) -> Result<Self, Error> {
+        let groups = vec![format!("rope_parameters.{kind}"), "rope_scaling".into(), "rope_parameters".into()];
+        let mut config = RopeConfig { facts, rot: 0, base: 10_000.0, scaled: true, groups };
+        config.base = config.field(BASE)?.unwrap_or(config.base);
+        let part = config.field(hf("partial_rotary_factor"))?;
+        let base = config.base;
         let said = if facts.is_gguf() { facts.maybe_usize(ROT)? } else { None };
         let rot = said.unwrap_or((head_dim as f64 * part.unwrap_or(1.0)) as usize);
         if rot % 2 != 0 || rot > head_dim || base <= 0.0 {
             return Err(facts.unsupported(format!("rotary embedding of {rot} of {head_dim} components, base {base}")));
         }
-        Ok(RopeConfig { facts, rot, base, scaled: true })
+        Ok(RopeConfig { rot, ..config })
     }
 
     /// The same with another base and without the scaling.
@@ -70,20 +78,19 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     }
 
     /// A field of the scaling.
-    fn field(&self, fact: Fact) -> Result<Option<f64>, Error> {
+    fn field(&self, fact: Fact<'_>) -> Result<Option<f64>, Error> {
         if self.facts.is_gguf() {
             return self.facts.maybe_f64(fact);
         }
-        for group in ["rope_scaling", "rope_parameters"] {
-            let path: &'static str = path(group, fact.1);
-            if let Some(v) = self.facts.maybe_f64(Fact("", path))? {
+        for group in &self.groups {
+            if let Some(v) = self.facts.maybe_f64(hf(&format!("{group}.{}", fact.1)))? {
                 return Ok(Some(v));
             }
         }
-        self.facts.maybe_f64(Fact("", fact.1))
+        self.facts.maybe_f64(hf(fact.1))
     }
 
-    fn need(&self, fact: Fact) -> Result<f64, Error> {
+    fn need(&self, fact: Fact<'_>) -> Result<f64, Error> {
         self.field(fact)?.ok_or_else(|| {
             self.facts.unsupported(format!(
                 "the rope scaling lacks its field `{}`",
@@ -151,8 +158,8 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     /// Low frequencies are stretched, high ones kept, with a smooth passage (Llama 3.1).
     fn llama3(&self, plain: &[f64]) -> Result<RopeFreqs, Error> {
         let factor = self.need(FACTOR)?;
-        let low = self.need(Fact("", "low_freq_factor"))?;
-        let high = self.need(Fact("", "high_freq_factor"))?;
+        let low = self.need(hf("low_freq_factor"))?;
+        let high = self.need(hf("high_freq_factor"))?;
         let trained = self.need(ORIGINAL)?;
         let stretch = |f: &f64| {
             let turns = trained * f / (2.0 * PI);
@@ -171,7 +178,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         let slow = or(Fact("rope.scaling.yarn_beta_slow", "beta_slow"), 1.0)?;
         let (rot, base) = (self.rot as f64, self.base);
         let turning = |turns: f64| rot * (trained / (turns * 2.0 * PI)).ln() / (2.0 * base.ln());
-        let whole = self.facts.bool(Fact("", "rope_scaling.truncate")).unwrap_or(true);
+        let whole = self.facts.bool(hf("rope_scaling.truncate")).unwrap_or(true);
         let (low, high) = (turning(fast), turning(slow));
         let (low, high) = if whole { (low.floor(), high.ceil()) } else { (low, high) };
         let (low, high) = (low.max(0.0), high.min(rot - 1.0));
@@ -189,7 +196,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
 
     fn yarn_magnitude(&self, factor: f64) -> Result<f64, Error> {
         let grown = |k: f64| if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 };
-        Ok(match (self.field(Fact("", "mscale"))?, self.field(Fact("", "mscale_all_dim"))?) {
+        Ok(match (self.field(hf("mscale"))?, self.field(hf("mscale_all_dim"))?) {
             (Some(one), Some(all)) if one != 0.0 && all != 0.0 => grown(one) / grown(all),
             _ => grown(1.0),
         })
@@ -206,50 +213,17 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
                 "rope_factors_short.weight"
             })
         } else {
-            let path = |group| path(group, if which == "long" { "long_factor" } else { "short_factor" });
-            match self.facts.maybe_f64s(Fact("", path("rope_scaling")))? {
-                Some(v) => Some(v),
-                None => self.facts.maybe_f64s(Fact("", path("rope_parameters")))?,
-            }
+            let lists = self.groups.iter().map(|group| self.facts.maybe_f64s(hf(&format!("{group}.{which}_factor"))));
+            lists.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next()
         };
         let factors = factors.ok_or_else(|| self.facts.unsupported(format!("LongRoPE without its {which} factors")))?;
         let magnitude = match self.field(Fact("rope.scaling.attn_factor", "attention_factor"))? {
             Some(v) => v,
             None => {
-                let factor = self.field(Fact("", "factor"))?.unwrap_or(longest / trained);
+                let factor = self.field(hf("factor"))?.unwrap_or(longest / trained);
                 if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / trained.ln()).sqrt() }
             }
         };
         self.divided(plain, &factors, magnitude)
     }
-}
-
-/// Paths of the fields of a scaling, in a table because facts have static names.
-fn path(group: &str, field: &str) -> &'static str {
-    const PATHS: &[&str] = &[
-        "rope_scaling.factor",
-        "rope_scaling.original_max_position_embeddings",
-        "rope_scaling.low_freq_factor",
-        "rope_scaling.high_freq_factor",
-        "rope_scaling.beta_fast",
-        "rope_scaling.beta_slow",
-        "rope_scaling.attention_factor",
-        "rope_scaling.mscale",
-        "rope_scaling.mscale_all_dim",
-        "rope_scaling.short_factor",
-        "rope_scaling.long_factor",
-        "rope_parameters.factor",
-        "rope_parameters.original_max_position_embeddings",
-        "rope_parameters.low_freq_factor",
-        "rope_parameters.high_freq_factor",
-        "rope_parameters.beta_fast",
-        "rope_parameters.beta_slow",
-        "rope_parameters.attention_factor",
-        "rope_parameters.mscale",
-        "rope_parameters.mscale_all_dim",
-        "rope_parameters.short_factor",
-        "rope_parameters.long_factor",
-    ];
-    let known = PATHS.iter().find(|p| p.strip_prefix(group).and_then(|r| r.strip_prefix('.')) == Some(field));
-    known.copied().unwrap_or("")
 }

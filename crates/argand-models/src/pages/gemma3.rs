@@ -14,8 +14,9 @@ pub const PAGE: Page = Page { name: "Gemma 3", gguf: &["gemma3"], hf: &["gemma3_
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder { qk_norm: true, ..read(f)? };
-    let base = f.maybe_f64(Fact("rope.freq_base_swa", "rope_local_base_freq"))?.unwrap_or(10_000.0);
-    let local = RopeConfig::read(f, c.head_dim)?.unscaled(base).rope()?;
+    let local = RopeConfig::of_layers(f, c.head_dim, "sliding_attention")?;
+    let base = f.maybe_f64(Fact("rope.freq_base_swa", "rope_local_base_freq"))?;
+    let local = local.unscaled(base.unwrap_or(10_000.0)).rope()?;
     let global = RopeConfig::read(f, c.head_dim)?.rope()?;
     let window = f.maybe_usize(facts::WINDOW)?;
     let period = f.maybe_usize(hf("sliding_window_pattern"))?.unwrap_or(6).max(1);

@@ -1,0 +1,148 @@
+//! Every page against transformers: tiny random checkpoints with golden activations by name (see `parity/`).
+
+use argand_cpu::kv::KvType;
+use argand_cpu::tier::Tier;
+use argand_cpu::{Batch, Seq};
+use argand_engine::{CpuRunner, LoadOptions};
+use argand_weights::Checkpoint;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Values in a row, and the rows.
+type Values = (usize, Vec<f32>);
+
+fn tiny() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests/tiny");
+    let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    assert!(all.len() >= 18, "fixtures are missing");
+    all
+}
+
+fn golden(dir: &Path) -> BTreeMap<String, Values> {
+    let file = Checkpoint::open(dir.join("golden.safetensors")).unwrap();
+    let values = |t: &argand_weights::TensorInfo| {
+        let mut out = vec![0.0; t.elements()];
+        t.codec.decode(file.tensor(&t.name).unwrap().bytes, &mut out).unwrap();
+        (t.name.clone(), (*t.shape.last().unwrap(), out))
+    };
+    file.tensors().map(values).collect()
+}
+
+fn ids(golden: &BTreeMap<String, Values>, name: &str) -> Option<Vec<u32>> {
+    golden.get(name).map(|(_, v)| v.iter().map(|x| *x as u32).collect())
+}
+
+struct Step {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+}
+
+impl Step {
+    fn of(golden: &BTreeMap<String, Values>, run: &str) -> Option<Step> {
+        let tokens = ids(golden, &format!("tokens_{run}"))?;
+        Some(Step { tokens, positions: ids(golden, &format!("positions_{run}"))? })
+    }
+
+    fn context(&self) -> usize {
+        *self.positions.iter().max().unwrap() as usize + 1
+    }
+
+    /// All named values of the step, and the logits of all rows.
+    fn run(&self, path: &Path, options: &LoadOptions) -> BTreeMap<String, Values> {
+        let checkpoint = Arc::new(Checkpoint::open(path).unwrap());
+        let options = LoadOptions { context: Some(self.context()), ..options.clone() };
+        let (_, mut runner) = CpuRunner::load(&checkpoint, &options, &mut |_| {}).unwrap();
+        let rows: Vec<u32> = (0..self.tokens.len() as u32).collect();
+        let seqs = [Seq { rows: 0..rows.len(), past: 0, pages: &[0] }];
+        let batch = Batch { tokens: &self.tokens, positions: &self.positions, seqs: &seqs, logit_rows: &rows };
+        let mut seen = BTreeMap::new();
+        let mut observe = |name: &str, values: &[f32], len: usize| {
+            seen.insert(name.to_string(), (len, values.to_vec()));
+        };
+        runner.executor_mut().observed_step(&batch, Some(&mut observe)).unwrap();
+        seen
+    }
+}
+
+/// Largest difference relative to the largest magnitude of the tensor.
+fn difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    found.iter().zip(expected).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / scale
+}
+
+/// What may differ. Both sides add up in f32 in different orders: a few units in the last place per layer over sums of
+/// some dozen terms, amplified by norms and softmax. Transformers multiplies positions and frequencies in f32, so its
+/// angles are off by up to the largest position times half a unit in the last place.
+fn tolerance(context: usize, layers: usize) -> f32 {
+    let unit = f32::EPSILON;
+    64.0 * (layers as f32 + 1.0) * unit + 2.0 * context as f32 * unit
+}
+
+/// Compares all runs of a fixture; tells how many values were compared and the first of each run that is off.
+fn compare(path: &Path, options: &LoadOptions, goldens: &BTreeMap<String, Values>) -> (usize, Vec<String>) {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for run in ["a", "b", "c", "d"] {
+        let Some(step) = Step::of(goldens, run) else { continue };
+        let seen = step.run(path, options);
+        let layers = seen.keys().filter(|k| k.ends_with(".attn")).count();
+        let bound = tolerance(step.context(), layers);
+        for (name, (_, expected)) in goldens.iter().filter_map(|(k, v)| Some((k.strip_prefix(&format!("{run}/"))?, v)))
+        {
+            let Some((_, found)) = seen.get(name) else {
+                assert!(options.fused, "{}: run {run}: no value is called {name}: {:?}", path.display(), seen.keys());
+                continue;
+            };
+            let off = difference(found, expected);
+            compared += 1;
+            if off > bound || off.is_nan() {
+                wrong.push(format!("{}: run {run}: {name} is off by {off:e}, allowed {bound:e}", path.display()));
+                break;
+            }
+        }
+        assert!(seen.contains_key("logits"));
+    }
+    (compared, wrong)
+}
+
+/// Fails with everything that is wrong.
+fn all_right(results: impl Iterator<Item = (usize, Vec<String>)>) -> usize {
+    let (compared, wrong) = results.fold((0, Vec::new()), |(n, mut all), (m, wrong)| {
+        all.extend(wrong);
+        (n + m, all)
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    compared
+}
+
+fn exact(tier: Tier, fused: bool, threads: usize) -> LoadOptions {
+    let kv = KvType::F32;
+    LoadOptions { tier: Some(tier), threads: Some(threads), exact: true, fused, kv, ..LoadOptions::default() }
+}
+
+#[test]
+fn every_named_value_agrees_with_transformers() {
+    let options = exact(Tier::Scalar, false, 1);
+    let compared = all_right(tiny().iter().map(|dir| compare(dir, &options, &golden(dir))));
+    assert!(compared > 500, "only {compared} values were compared");
+}
+
+#[test]
+fn fused_plans_on_every_tier_agree_with_transformers() {
+    let ways = Tier::supported().flat_map(|tier| [1, 3].map(|threads| exact(tier, true, threads)));
+    let ways: Vec<_> = ways.collect();
+    all_right(tiny().iter().flat_map(|dir| {
+        let goldens = golden(dir);
+        ways.iter().map(move |options| compare(dir, options, &goldens)).collect::<Vec<_>>()
+    }));
+}
+
+#[test]
+fn gguf_files_give_the_same_values() {
+    let twins: Vec<_> = tiny().into_iter().filter(|d| d.join("model.gguf").exists()).collect();
+    assert!(twins.len() >= 10, "only {} twins", twins.len());
+    let options = exact(Tier::Scalar, false, 1);
+    all_right(twins.iter().map(|dir| compare(&dir.join("model.gguf"), &options, &golden(dir))));
+}
