@@ -17,5 +17,6 @@ pages! {
     mistral
     phi3
     qwen2
+    qwen3
     smollm3
 }
