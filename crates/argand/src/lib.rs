@@ -1,1 +1,32 @@
 //! Run, train, share and put to work open models on machines that you own.
+//!
+//! Open a model and stream an answer:
+//!
+//! ```no_run
+//! use std::io::Write as _;
+//!
+//! let mut model = argand::Model::open("smollm2-135m-instruct")?;
+//! for piece in model.chat("Why is the sky blue?")? {
+//!     print!("{}", piece?);
+//!     std::io::stdout().flush()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Model::open`] takes a name of the catalogue, a path, or `owner/name` of the Hugging Face hub, and fetches what is not
+//! on this machine yet. [`Model::chat`] goes on with the conversation; [`Model::complete`] continues plain text. This
+//! crate joins the crates below it and computes nothing itself; it never prints.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod error;
+pub mod machine;
+mod model;
+
+pub use answer::{Answer, Timing};
+pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
+pub use argand_hub::{Progress, Silent};
+pub use argand_text::{ChatTemplate, Message};
+pub use error::Error;
+pub use model::{Generation, Model, OpenOptions};

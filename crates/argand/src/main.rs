@@ -1,3 +1,59 @@
-//! The `argand` command.
+//! The `argand` command: reads what was typed, runs one command, says what went wrong in one line.
+//!
+//! Results go to standard output and everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
+//! 130 interrupted.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod interrupt;
+mod measure;
+mod models;
+mod ui;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Run open models on machines that you own.
+#[derive(Parser)]
+#[command(name = "argand", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  argand chat                                  talk to a small model, fetched on first use
+  argand run smollm2 \"Why is the sky blue?\"    one answer, nothing else on standard output
+  argand bench smollm2                         how fast, and how close to this machine's limits
+  argand doctor                                what this machine offers
+
+A MODEL is a name of the catalogue (`argand list --known`), a path (a .gguf or .safetensors file, or a directory with
+config.json), or OWNER/NAME[:FILE-OR-QUANTISATION][@REVISION] of the Hugging Face hub.")]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    interrupt::install();
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(report(&error)),
+    }
+}
+
+/// Says what went wrong; the exit code.
+fn report(error: &anyhow::Error) -> u8 {
+    let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(closed)) {
+        // Whoever read the output has enough of it, as in `argand list | head`.
+        return 0;
+    }
+    if error.is::<interrupt::Interrupted>() {
+        return 130;
+    }
+    let text = format!("{error:#}");
+    eprintln!("{} {}", ui::bold("error:"), text.split_whitespace().collect::<Vec<_>>().join(" "));
+    if let Some(hint) = ui::hint(error) {
+        eprintln!(" hint: {hint}");
+    }
+    if interrupt::raised() { 130 } else { 1 }
+}

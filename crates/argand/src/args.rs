@@ -1,0 +1,180 @@
+//! Options that several commands share: first what was typed, then what it means.
+
+use anyhow::{Context, Result, bail};
+use argand::{ChatTemplate, Generation, LookupOptions, Model, OpenOptions, Sampling};
+use argand_cpu::kv::KvType;
+use argand_cpu::tier::Tier;
+use argand_text::SpecialTokens;
+use clap::{Args, ValueEnum};
+
+/// How elements of the key-value cache are stored.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CacheType {
+    /// Half floats.
+    F16,
+    /// Bytes with a scale for 32 of them: half the memory.
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+/// Options of every command that loads a model.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Loading")]
+pub struct LoadArgs {
+    /// Threads; chosen by cores and quota unless given (`argand doctor` says how)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Longest sequence in tokens; what the model was made for, at most 8192, unless given
+    #[arg(short, long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// Number format of the key-value cache
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    kv: CacheType,
+    /// Compute products in f32 instead of integers: slower, for comparisons
+    #[arg(long)]
+    exact: bool,
+    /// Instruction tier: scalar, scalar16, avx2 or avx512; the best one unless given
+    #[arg(long, value_name = "TIER")]
+    tier: Option<String>,
+}
+
+impl LoadArgs {
+    /// What they mean.
+    pub fn options(&self) -> Result<OpenOptions> {
+        let mut options = OpenOptions::default();
+        options.load.threads = Some(self.threads());
+        options.load.context = self.context.map(|c| c as usize);
+        options.load.kv = match self.kv {
+            CacheType::F16 => KvType::F16,
+            CacheType::Q8 => KvType::Q8_0,
+        };
+        options.load.exact = self.exact;
+        options.load.tier = self.tier.as_deref().map(str::parse::<Tier>).transpose()?;
+        Ok(options)
+    }
+
+    /// How many threads will run.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)
+    }
+}
+
+/// Options of every command that generates text.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Generation")]
+pub struct GenerationArgs {
+    /// Randomness; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Choose among this many likeliest tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Choose among the likeliest tokens that reach this probability together
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    top_p: f32,
+    /// Choose among tokens at least this fraction as likely as the likeliest
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    min_p: f32,
+    /// Choose among tokens of about the expected surprise that reach this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    typical_p: f32,
+    /// Make tokens that were seen less likely; 1 changes nothing
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// Subtract this for each time a token was seen
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    frequency_penalty: f32,
+    /// Subtract this once for each token that was seen
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    presence_penalty: f32,
+    /// Penalties look at this many last tokens; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    penalty_window: usize,
+    /// Add to the logit of a token: ID=VALUE; may be given several times
+    #[arg(long, value_name = "ID=VALUE")]
+    logit_bias: Vec<String>,
+    /// Seed of the random numbers; another one each time unless given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Most tokens of an answer
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// End the answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on after tokens that end an answer
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Draft tokens from repetitions in the text and check several in one step: same answer, other speed
+    #[arg(long)]
+    lookup: bool,
+}
+
+impl GenerationArgs {
+    /// What they mean.
+    pub fn generation(&self) -> Result<Generation> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            typical_p: self.typical_p,
+            repetition_penalty: self.repetition_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            penalty_window: self.penalty_window,
+            logit_bias: self.logit_bias.iter().map(|text| bias(text)).collect::<Result<_>>()?,
+            ..Sampling::llama_cpp()
+        };
+        // The vocabulary is not known yet; the ranges of numbers are.
+        sampling.check(usize::MAX).context("bad sampling option")?;
+        if self.stop.iter().any(String::is_empty) {
+            bail!("--stop needs a text that is not empty");
+        }
+        Ok(Generation {
+            sampling,
+            seed: self.seed,
+            max_tokens: self.max_tokens.map(|n| n as usize),
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+            lookup: self.lookup.then(LookupOptions::default),
+        })
+    }
+}
+
+fn bias(text: &str) -> Result<(u32, f32)> {
+    let parsed =
+        text.split_once('=').and_then(|(id, value)| Some((id.trim().parse().ok()?, value.trim().parse().ok()?)));
+    parsed.with_context(|| format!("--logit-bias is {text:?}, expected ID=VALUE such as 42=-1.5 or 42=-inf"))
+}
+
+/// Options of every command that writes a conversation.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Conversation")]
+pub struct ConversationArgs {
+    /// What the model should know or be before the first turn
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Another chat template: a file, or the name of a built-in one
+    #[arg(long, value_name = "FILE|NAME")]
+    template: Option<String>,
+}
+
+impl ConversationArgs {
+    /// Gives the model its system message and template.
+    pub fn apply(&self, model: &mut Model) -> Result<()> {
+        if let Some(template) = &self.template {
+            let special = SpecialTokens::of(model.tokenizer());
+            let template = match std::fs::read_to_string(template) {
+                Ok(source) => ChatTemplate::new(&source, special)?,
+                Err(_) => ChatTemplate::builtin(template, special)
+                    .with_context(|| format!("--template {template} is no file that can be read"))?,
+            };
+            model.set_template(template);
+        }
+        if let Some(system) = &self.system {
+            model.set_system(system);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+//! `argand chat`: a conversation on the terminal, or from a script on standard input.
+
+mod input;
+
+use super::run::stats;
+use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
+use crate::{interrupt, models, ui};
+use anyhow::{Context, Result};
+use argand::{Answer, Error, Finish, Model};
+use input::{Input, Turn};
+use std::fmt::Write as _;
+
+/// Talk to a model
+#[derive(clap::Args)]
+#[command(after_help = "Without MODEL, SmolLM2-135M-Instruct is used, and fetched on first use.
+
+In the chat: /help lists the commands; \"\"\" begins and ends a text of several lines, and a \\ at the end of a line
+continues it; Ctrl-C stops an answer, Ctrl-D leaves.
+
+Examples:
+  argand chat
+  argand chat qwen2.5-coder:1.5b --system \"You review Rust code.\"
+  printf 'My name is Ada.\\nWhat is my name?\\n' | argand chat --temperature 0")]
+pub struct Chat {
+    /// Model: a catalogue name, a path, or OWNER/NAME of the hub
+    model: Option<String>,
+    /// Tell the speed after each answer
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    conversation: ConversationArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+const HELP: &str = "\
+  /system TEXT   say what the model should know or be; without TEXT, show it
+  /regenerate    take the last answer back and give another one
+  /reset         forget the conversation
+  /save FILE     write the conversation to a file: JSON if it ends in .json, else text
+  /stats         tell the speed after each answer, or stop telling it
+  /quit          leave, as Ctrl-D does
+  \"\"\"            begins and ends a text of several lines; a \\ at the end of a line continues it
+  Ctrl-C         stops an answer
+";
+
+impl Chat {
+    pub fn run(self) -> Result<()> {
+        let generation = self.generation.generation()?;
+        let options = self.load.options()?;
+        let name = match &self.model {
+            Some(name) => name,
+            None => &argand_hub::catalogue().first().context("the catalogue is empty; name a model")?.name,
+        };
+        let mut model = models::load(&models::ready(name)?.path, &options)?;
+        *model.generation_mut() = generation;
+        self.conversation.apply(&mut model)?;
+        let mut input = Input::open()?;
+        if input.is_terminal() {
+            let size = argand_hub::human_bytes(model.file_bytes());
+            eprintln!("{}, {size}, {} threads; /help lists the commands", ui::bold(model.name()), self.load.threads());
+        }
+        let mut talk = Talk { model, stats: self.stats };
+        loop {
+            match input.turn()? {
+                Turn::End => break,
+                Turn::Text(text) if text.trim().is_empty() => {}
+                Turn::Text(text) => match talk.turn(&text) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // A script must not go on as if nothing had happened, a person may.
+                    Err(error) if !input.is_terminal() => return Err(error),
+                    Err(error) => {
+                        crate::report(&error);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Talk {
+    model: Model,
+    stats: bool,
+}
+
+impl Talk {
+    /// Takes one turn; false when it is the last.
+    fn turn(&mut self, text: &str) -> Result<bool> {
+        let Some(command) = text.strip_prefix('/') else {
+            return answer(|m| m.chat(text), &mut self.model, self.stats).map(|()| true);
+        };
+        let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        match (word, rest.trim()) {
+            ("help" | "?", _) => eprint!("{HELP}"),
+            ("quit" | "exit" | "bye", _) => return Ok(false),
+            ("reset" | "clear", _) => {
+                self.model.reset();
+                eprintln!("the conversation begins anew");
+            }
+            ("system", "") => {
+                let system = self.model.messages().iter().find(|m| m.role == "system");
+                let text = system.and_then(|m| m.content.as_ref()?.as_str());
+                eprintln!("{}", text.unwrap_or("there is no system message"));
+            }
+            ("system", text) => self.model.set_system(text),
+            ("stats", _) => {
+                self.stats = !self.stats;
+                eprintln!("the speed is {} after each answer", if self.stats { "told" } else { "not told" });
+            }
+            ("regenerate" | "again", _) => answer(Model::regenerate, &mut self.model, self.stats)?,
+            ("save", "") => anyhow::bail!("/save needs the name of a file"),
+            ("save", file) => self.save(file)?,
+            (word, _) => anyhow::bail!("there is no command /{word}; /help lists them"),
+        }
+        Ok(true)
+    }
+
+    fn save(&self, file: &str) -> Result<()> {
+        let messages = self.model.messages();
+        let text = if file.ends_with(".json") {
+            serde_json::to_string_pretty(messages)? + "\n"
+        } else {
+            messages.iter().fold(String::new(), |mut text, m| {
+                let content = m.content.as_ref().and_then(|c| c.as_str()).unwrap_or_default();
+                let _ = write!(text, "{}:\n{content}\n\n", m.role);
+                text
+            })
+        };
+        std::fs::write(file, text).with_context(|| format!("cannot write {file}"))?;
+        eprintln!("{} messages are in {file}", messages.len());
+        Ok(())
+    }
+}
+
+/// Streams an answer until it ends or Ctrl-C is pressed.
+fn answer<'m>(
+    ask: impl FnOnce(&'m mut Model) -> Result<Answer<'m>, Error>,
+    model: &'m mut Model,
+    tell: bool,
+) -> Result<()> {
+    let context = model.context();
+    let mut answer = ask(model)?;
+    let _gentle = interrupt::gentle();
+    while let Some(piece) = answer.next() {
+        ui::out(&piece?)?;
+        if interrupt::raised() {
+            answer.stop();
+            break;
+        }
+    }
+    ui::out("\n")?;
+    match answer.finish() {
+        None => eprintln!("[stopped]"),
+        Some(Finish::Context(_)) => {
+            eprintln!("[the context of {context} tokens is full; /reset begins anew, or start with a larger --context]")
+        }
+        Some(_) => {}
+    }
+    if tell {
+        eprintln!("{}", stats(&answer));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `argand count`: what a model costs.
+
+use crate::measure::Opened;
+use crate::ui::{self, human_bytes, human_count};
+use anyhow::{Context, Result};
+use argand_codec::Codec;
+use argand_graph::{At, Count as Counted, CountRow};
+use serde_json::json;
+
+/// Say what a model costs, before any weight is read
+#[derive(clap::Args)]
+#[command(
+    after_help = "Costs are of one step in which every sequence generates a token. Operations count a multiply-add as two.
+
+Examples:
+  argand count smollm2 --context 8192
+  argand count config.json --weights Q4_K --batch 32 --json"
+)]
+pub struct Count {
+    /// Model, or a config.json alone
+    model: String,
+    /// Tokens that each sequence sees in the cache
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 2048)]
+    context: usize,
+    /// Sequences that generate together
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Count weight matrices as if they were stored in this format, such as Q4_K
+    #[arg(long, value_name = "FORMAT")]
+    weights: Option<String>,
+    /// Bytes of an element of the cache
+    #[arg(long, value_name = "BYTES", default_value_t = 2.0)]
+    cache_bytes: f64,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Count {
+    pub fn run(self) -> Result<()> {
+        let opened = Opened::open(&self.model)?;
+        let codec = self.weights.as_deref().map(|name| {
+            Codec::from_name(name).with_context(|| {
+                let known: Vec<&str> = Codec::ALL.iter().map(|c| c.name()).collect();
+                format!("--weights is {name:?}, expected one of {}", known.join(", "))
+            })
+        });
+        let counted = opened.count(codec.transpose()?)?;
+        let at = At { n: self.batch as usize, r: self.batch as usize, s: self.context };
+        match self.json {
+            true => Ok(ui::out_json(&self.as_json(&counted, &at))?),
+            false => Ok(ui::out(&self.as_text(&counted, &at))?),
+        }
+    }
+
+    fn as_text(&self, counted: &Counted, at: &At) -> String {
+        let row = |r: &CountRow| {
+            vec![
+                r.name.clone(),
+                r.times.to_string(),
+                human_count(r.params as f64),
+                human_bytes(r.weight_bytes.at(at)),
+                human_count(r.flops.at(at)),
+                human_bytes(r.activation_bytes.at(at)),
+                human_bytes(r.state_elems.at(at) * self.cache_bytes),
+            ]
+        };
+        let mut rows: Vec<Vec<String>> = counted.rows.iter().map(row).collect();
+        rows.push(vec![
+            "total".into(),
+            String::new(),
+            human_count(counted.params as f64),
+            human_bytes(counted.total(|r| &r.weight_bytes).at(at)),
+            human_count(counted.total(|r| &r.flops).at(at)),
+            human_bytes(counted.total(|r| &r.activation_bytes).at(at)),
+            human_bytes(counted.total(|r| &r.state_elems).at(at) * self.cache_bytes),
+        ]);
+        let head = ["op", "times", "parameters", "weights read", "operations", "activations", "cache"];
+        let per_token = counted.state_per_token as f64 * self.cache_bytes;
+        format!(
+            "{}\nparameters        {} ({})\ncache per token   {}\ncache             {} for {} x {} tokens\n\
+             bytes per step    {}\noperations        {}\n",
+            ui::table(&head, &rows),
+            counted.params,
+            human_count(counted.params as f64),
+            human_bytes(per_token),
+            human_bytes(per_token * (at.s * at.n) as f64),
+            at.n,
+            at.s,
+            human_bytes(counted.bytes(at, self.cache_bytes)),
+            counted.total(|r| &r.flops),
+        )
+    }
+
+    fn as_json(&self, counted: &Counted, at: &At) -> serde_json::Value {
+        let row = |r: &CountRow| {
+            json!({
+                "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.weight_bytes.at(at),
+                "flops": r.flops.at(at), "activation_bytes": r.activation_bytes.at(at),
+                "cache_bytes": r.state_elems.at(at) * self.cache_bytes,
+            })
+        };
+        json!({
+            "parameters": counted.params,
+            "cache_bytes_per_token": counted.state_per_token as f64 * self.cache_bytes,
+            "tokens": at.n, "context": at.s,
+            "weight_bytes": counted.total(|r| &r.weight_bytes).at(at),
+            "flops": counted.total(|r| &r.flops).at(at),
+            "bytes": counted.bytes(at, self.cache_bytes),
+            "flops_symbolic": counted.total(|r| &r.flops).to_string(),
+            "rows": counted.rows.iter().map(row).collect::<Vec<_>>(),
+        })
+    }
+}

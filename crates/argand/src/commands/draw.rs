@@ -1,0 +1,56 @@
+//! `argand draw`: what a model computes.
+
+use crate::measure::Opened;
+use crate::ui;
+use anyhow::{Context, Result};
+use argand_graph::draw::Format;
+use clap::ValueEnum;
+
+/// What a picture is written as.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Picture {
+    /// A tree for terminals
+    Text,
+    /// A digraph for Graphviz
+    Dot,
+    /// A picture for browsers
+    Svg,
+    /// Every node, for programs
+    Json,
+}
+
+/// Draw what a model computes; layers that are alike are drawn once
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  argand draw smollm2
+  argand draw config.json --format svg > model.svg
+  argand draw model.gguf --plan")]
+pub struct Draw {
+    /// Model, or a config.json alone
+    model: String,
+    /// How to draw
+    #[arg(short, long, default_value = "text")]
+    format: Picture,
+    /// Show the fused calls that the CPU runs instead
+    #[arg(long, conflicts_with = "format")]
+    plan: bool,
+}
+
+impl Draw {
+    pub fn run(self) -> Result<()> {
+        let opened = Opened::open(&self.model)?;
+        let graph = opened.model(None)?.graph;
+        if self.plan {
+            let mut program = argand_cpu::lower::lower(&graph).context("the CPU cannot run this model")?;
+            argand_cpu::fuse::fuse(&mut program);
+            return Ok(ui::out(&program.describe())?);
+        }
+        let format = match self.format {
+            Picture::Text => Format::Text,
+            Picture::Dot => Format::Dot,
+            Picture::Svg => Format::Svg,
+            Picture::Json => Format::Json,
+        };
+        Ok(ui::out(&argand_graph::draw::draw(&graph, format))?)
+    }
+}

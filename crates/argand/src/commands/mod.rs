@@ -1,0 +1,67 @@
+//! The commands, a file each.
+
+mod bench;
+mod chat;
+mod count;
+mod doctor;
+mod draw;
+mod eval;
+mod quantize;
+mod run;
+mod store;
+mod verify;
+
+use clap::Subcommand;
+
+/// What can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Talk to a model
+    Chat(chat::Chat),
+    /// Answer one prompt
+    Run(run::Run),
+    /// Measure speed, and how close it comes to this machine's limits
+    Bench(bench::Bench),
+    /// Measure how well a model predicts a text
+    #[command(subcommand)]
+    Eval(eval::Eval),
+    /// Say what a model costs, before any weight is read
+    Count(count::Count),
+    /// Draw what a model computes
+    Draw(draw::Draw),
+    /// Write a model with smaller numbers
+    Quantize(quantize::Quantize),
+    /// Check that every way to run a model gives the same values
+    Verify(verify::Verify),
+    /// Say what this machine offers and what will be used of it
+    Doctor(doctor::Doctor),
+    /// Fetch a model
+    Pull(store::Pull),
+    /// List the models on this machine
+    List(store::List),
+    /// Say what is known about a model
+    Show(store::Show),
+    /// Remove a model from this machine
+    Rm(store::Rm),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Chat(c) => c.run(),
+            Self::Run(c) => c.run(),
+            Self::Bench(c) => c.run(),
+            Self::Eval(c) => c.run(),
+            Self::Count(c) => c.run(),
+            Self::Draw(c) => c.run(),
+            Self::Quantize(c) => c.run(),
+            Self::Verify(c) => c.run(),
+            Self::Doctor(c) => c.run(),
+            Self::Pull(c) => c.run(),
+            Self::List(c) => c.run(),
+            Self::Show(c) => c.run(),
+            Self::Rm(c) => c.run(),
+        }
+    }
+}

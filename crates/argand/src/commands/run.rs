@@ -1,0 +1,129 @@
+//! `argand run`: one prompt, one answer.
+
+use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
+use crate::{interrupt, models, ui};
+use anyhow::{Context, Result, bail};
+use argand::Answer;
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+
+/// Answer one prompt; nothing but the answer goes to standard output
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  argand run smollm2 \"Why is the sky blue?\"
+  argand run smollm2 --temperature 0 --max-tokens 32 \"Count to five.\"
+  git diff | argand run qwen2.5-coder:1.5b --system \"Write a commit message.\"
+  argand run model.gguf --raw \"def fibonacci(n):\" -n 64 --stop $'\\n\\n'
+  argand run smollm2 --file question.txt --json | jq .usage")]
+pub struct Run {
+    /// Model: a catalogue name, a path, or OWNER/NAME of the hub
+    model: String,
+    /// Prompt; read from --file or standard input when left out
+    #[arg(conflicts_with = "file")]
+    prompt: Option<String>,
+    /// Read the prompt from a file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Continue the prompt as plain text, without a chat template
+    #[arg(long, conflicts_with_all = ["system", "template"])]
+    raw: bool,
+    /// Write one JSON object with the answer, its cost and its speed
+    #[arg(long)]
+    json: bool,
+    /// Tell the speed on standard error
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    conversation: ConversationArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl Run {
+    pub fn run(self) -> Result<()> {
+        let generation = self.generation.generation()?;
+        let options = self.load.options()?;
+        let prompt = self.prompt()?;
+        if prompt.trim().is_empty() {
+            bail!("the prompt is empty; give one as an argument, with --file or on standard input");
+        }
+        let mut model = models::load(&models::ready(&self.model)?.path, &options)?;
+        *model.generation_mut() = generation;
+        self.conversation.apply(&mut model)?;
+        let _gentle = interrupt::gentle();
+        let mut answer = if self.raw { model.complete(&prompt)? } else { model.chat(&prompt)? };
+        while let Some(piece) = answer.next() {
+            let piece = piece?;
+            if !self.json {
+                ui::out(&piece)?;
+            }
+            if interrupt::raised() {
+                answer.stop();
+                break;
+            }
+        }
+        match self.json {
+            true => ui::out_json(&report(&answer))?,
+            false => ui::out("\n")?,
+        }
+        if self.stats {
+            eprintln!("{}", stats(&answer));
+        }
+        Ok(interrupt::check()?)
+    }
+
+    fn prompt(&self) -> Result<String> {
+        match (&self.prompt, &self.file) {
+            (Some(prompt), _) if prompt != "-" => Ok(prompt.clone()),
+            (None, Some(file)) => {
+                std::fs::read_to_string(file).with_context(|| format!("cannot read the prompt from {}", file.display()))
+            }
+            _ => {
+                if io::stdin().is_terminal() {
+                    bail!("there is no prompt; give one as an argument, with --file or on standard input");
+                }
+                let mut text = String::new();
+                io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
+                Ok(text)
+            }
+        }
+    }
+}
+
+/// What an answer cost and how fast it was, for programs.
+fn report(answer: &Answer<'_>) -> serde_json::Value {
+    let timing = answer.timing();
+    serde_json::json!({
+        "text": answer.text(),
+        "tokens": answer.tokens(),
+        "finish": answer.finish().map_or("interrupted".into(), ToString::to_string),
+        "usage": answer.usage(),
+        "timing": {
+            "first_token_s": timing.first.as_secs_f64(),
+            "rest_s": timing.rest.as_secs_f64(),
+            "prompt_tokens_per_s": timing.prompt_rate(),
+            "decode_tokens_per_s": timing.decode_rate(),
+        },
+    })
+}
+
+/// The same in a line, for people.
+pub fn stats(answer: &Answer<'_>) -> String {
+    let (timing, usage) = (answer.timing(), answer.usage().unwrap_or_default());
+    let rate = |rate: Option<f64>| rate.map_or("-".into(), |r| format!("{r:.1} tok/s"));
+    let drafts = match usage.draft_tokens {
+        0 => String::new(),
+        drafted => format!("; {} of {drafted} drafted tokens were right", usage.accepted_tokens),
+    };
+    format!(
+        "[prompt {} tokens, {} kept from before, {}; answer {} tokens, {}; first token after {:.0} ms{drafts}]",
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        rate(timing.prompt_rate()),
+        usage.completion_tokens,
+        rate(timing.decode_rate()),
+        timing.first.as_secs_f64() * 1e3,
+    )
+}

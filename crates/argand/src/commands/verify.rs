@@ -1,0 +1,201 @@
+//! `argand verify`: the ladder of ways to run a model, each compared with the plainest.
+
+use crate::{interrupt, models, ui};
+use anyhow::{Result, bail};
+use argand::LoadOptions;
+use argand_cpu::tier::Tier;
+use argand_cpu::{Batch, Seq};
+use argand_engine::Runner;
+use serde_json::json;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Check that every way to run a model gives the same values
+///
+/// The reference runs every op by itself in plain scalar f32. Each rung of the ladder (fused plan, every instruction tier
+/// of this processor, integer products) must agree with it at every named value.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  argand verify smollm2
+  argand verify model.gguf --tokens 64 --json")]
+pub struct Verify {
+    /// Model: a catalogue name, a path, or OWNER/NAME of the hub
+    model: String,
+    /// Tokens of the prompt; a step for one more token follows
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=512))]
+    tokens: u32,
+    /// Threads; chosen by cores and quota unless given
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A way to run the model.
+#[derive(Clone, Copy, Debug)]
+struct Rung {
+    fused: bool,
+    tier: Tier,
+    exact: bool,
+}
+
+impl Rung {
+    fn name(self) -> String {
+        let plan = if self.fused { "fused plan" } else { "naive plan" };
+        let products = if self.exact { "f32 products" } else { "integer products" };
+        format!("{plan}, {}, {products}", self.tier)
+    }
+}
+
+/// A named value of one step.
+struct Named {
+    name: String,
+    values: Vec<f32>,
+}
+
+/// How far a rung is from the reference.
+struct Outcome {
+    rung: Rung,
+    compared: usize,
+    /// Largest relative difference and where it is.
+    most: (f64, String),
+    /// The first value beyond its tolerance, with difference and tolerance.
+    first_wrong: Option<(String, f64, f64)>,
+}
+
+impl Verify {
+    pub fn run(self) -> Result<()> {
+        let path = models::ready(&self.model)?.path;
+        let reference_rung = Rung { fused: false, tier: Tier::Scalar, exact: true };
+        let reference = self.observe(&path, reference_rung)?;
+        let tiers: Vec<Tier> = Tier::supported().collect();
+        let exact = tiers.iter().map(|tier| Rung { fused: true, tier: *tier, exact: true });
+        let integer = tiers.iter().map(|tier| Rung { fused: true, tier: *tier, exact: false });
+        if !self.json {
+            ui::out(&format!("reference: {}, {} named values\n", reference_rung.name(), reference.len()))?;
+        }
+        let mut outcomes = Vec::new();
+        for rung in exact.chain(integer) {
+            interrupt::check()?;
+            let outcome = compare(rung, &reference, &self.observe(&path, rung)?);
+            if !self.json {
+                ui::out(&line(&outcome))?;
+            }
+            outcomes.push(outcome);
+        }
+        if self.json {
+            ui::out_json(&outcomes.iter().map(as_json).collect())?;
+        }
+        let wrong = outcomes.iter().filter(|o| o.first_wrong.is_some()).count();
+        if wrong > 0 {
+            bail!("{wrong} of {} rungs differ from the reference", outcomes.len());
+        }
+        Ok(())
+    }
+
+    /// Every named value of a prompt and of one more token, in execution order.
+    fn observe(&self, path: &Path, rung: Rung) -> Result<Vec<Named>> {
+        let tokens = self.tokens as usize;
+        let options = LoadOptions {
+            tier: Some(rung.tier),
+            threads: Some(self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)),
+            exact: rung.exact,
+            fused: rung.fused,
+            context: Some(tokens + 1),
+            ..LoadOptions::default()
+        };
+        let mut model = models::load_bare(path, &options)?;
+        let limits = model.runner().limits();
+        let pages: Vec<u32> = (0..limits.pages_for(tokens + 1) as u32).collect();
+        let all: Vec<u32> = (0..=tokens).map(|i| ((i * 7919 + 1) % limits.vocab) as u32).collect();
+        let mut named = Vec::new();
+        for (step, range) in [0..tokens, tokens..tokens + 1].into_iter().enumerate() {
+            let positions: Vec<u32> = range.clone().map(|p| p as u32).collect();
+            let seqs = [Seq { rows: 0..range.len(), past: range.start, pages: &pages }];
+            let last = [range.len() as u32 - 1];
+            let batch = Batch { tokens: &all[range.clone()], positions: &positions, seqs: &seqs, logit_rows: &last };
+            let what = if step == 0 { "prompt" } else { "next token" };
+            let mut observer = |name: &str, values: &[f32], _: usize| {
+                named.push(Named { name: format!("{what}: {name}"), values: values.to_vec() });
+            };
+            let logits = model.runner_mut().executor_mut().observed_step(&batch, Some(&mut observer))?.to_vec();
+            named.push(Named { name: format!("{what}: logits"), values: logits });
+        }
+        Ok(named)
+    }
+}
+
+/// `|a - b| / |b|` in the Euclidean norm.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| f(f64::from(*a), f64::from(*b))).sum::<f64>();
+    let (difference, norm) = (sum(&|a, b| (a - b).powi(2)).sqrt(), sum(&|_, b| b * b).sqrt());
+    if a.len() != b.len() || !difference.is_finite() { f64::INFINITY } else { difference / norm.max(f64::MIN_POSITIVE) }
+}
+
+/// What the `depth`-th value may differ: rounding errors of one value add up like a random walk over those before it.
+///
+/// An f32 product of thousands of terms is off by about `2^-24 * sqrt(terms)`, and where that flips the rounding of a
+/// cached half float, by `2^-11` in few elements. Integer products round inputs to 127 levels of the largest of 32
+/// values, which is about `2.5` times their root mean square.
+fn tolerance(rung: Rung, depth: usize) -> f64 {
+    let step = if rung.exact { 64.0 * f64::from(f32::EPSILON) } else { 2.5 / 127.0 / 12f64.sqrt() };
+    4.0 * step * (depth as f64).sqrt()
+}
+
+fn compare(rung: Rung, reference: &[Named], found: &[Named]) -> Outcome {
+    let index: HashMap<&str, usize> = reference.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
+    let mut outcome = Outcome { rung, compared: 0, most: (0.0, String::new()), first_wrong: None };
+    for value in found {
+        let Some(depth) = index.get(value.name.as_str()) else { continue };
+        outcome.compared += 1;
+        let difference = relative(&value.values, &reference[*depth].values);
+        if difference > outcome.most.0 {
+            outcome.most = (difference, value.name.clone());
+        }
+        let allowed = tolerance(rung, depth + 1);
+        if difference > allowed && outcome.first_wrong.is_none() {
+            outcome.first_wrong = Some((value.name.clone(), difference, allowed));
+        }
+    }
+    outcome
+}
+
+fn line(o: &Outcome) -> String {
+    let verdict = match &o.first_wrong {
+        None => format!("agrees at {} values; largest difference {:.1e} at {}", o.compared, o.most.0, o.most.1),
+        Some((name, found, allowed)) => {
+            format!(
+                "DIFFERS first at {name}: {found:.1e} where {allowed:.1e} is allowed; largest {:.1e} at {}",
+                o.most.0, o.most.1
+            )
+        }
+    };
+    format!("{:<44}{verdict}\n", o.rung.name())
+}
+
+fn as_json(o: &Outcome) -> serde_json::Value {
+    json!({
+        "rung": o.rung.name(), "compared": o.compared, "largest_difference": o.most.0, "at": o.most.1,
+        "first_wrong": o.first_wrong.as_ref().map(|(name, found, allowed)| json!({
+            "name": name, "difference": found, "allowed": allowed,
+        })),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_value_is_found_and_the_first_is_named() {
+        let named = |name: &str, values: &[f32]| Named { name: name.into(), values: values.to_vec() };
+        let reference = [named("a", &[1.0, 2.0]), named("b", &[3.0]), named("c", &[4.0])];
+        let rung = Rung { fused: true, tier: Tier::Scalar, exact: true };
+        let good = compare(rung, &reference, &[named("a", &[1.0, 2.0]), named("c", &[4.000_001])]);
+        assert!(good.first_wrong.is_none() && good.compared == 2);
+        let bad = compare(rung, &reference, &[named("a", &[1.0, 2.0]), named("b", &[3.1]), named("c", &[f32::NAN])]);
+        assert_eq!(bad.first_wrong.map(|w| w.0), Some("b".into()));
+        assert_eq!(bad.most.1, "c");
+    }
+}

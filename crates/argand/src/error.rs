@@ -1,0 +1,31 @@
+//! What can go wrong between a model's name and its answer.
+
+/// Any failure of the façade. The message says what was found and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model could not be found or fetched.
+    #[error(transparent)]
+    Hub(#[from] argand_hub::HubError),
+    /// The model could not be loaded.
+    #[error(transparent)]
+    Load(#[from] argand_engine::LoadError),
+    /// The conversation could not be written as the model reads it.
+    #[error(transparent)]
+    Template(#[from] argand_text::TemplateError),
+    /// Text could not be turned into tokens.
+    #[error(transparent)]
+    Text(#[from] argand_text::Error),
+    /// The request was refused.
+    #[error(transparent)]
+    Request(#[from] argand_engine::AddError),
+    /// A step failed.
+    #[error(transparent)]
+    Run(#[from] argand_engine::runner::RunError),
+    /// The answer ended early.
+    #[error("the answer ended early: {0}")]
+    Ended(argand_engine::Finish),
+    /// There is no answer to give again.
+    #[error("there is no answer yet that could be given again")]
+    NothingToRegenerate,
+}

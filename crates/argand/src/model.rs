@@ -1,0 +1,290 @@
+//! A model with its conversation.
+
+use crate::{Answer, Error, machine::Machine};
+use argand_engine::{
+    CpuRunner, Engine, EngineOptions, LoadOptions, Loading, LookupOptions, Request, Sampling, SeqId, SessionId,
+    StopRules, TextStream,
+};
+use argand_graph::Graph;
+use argand_hub::{Progress, Silent, Store};
+use argand_text::{ChatTemplate, Message, RenderOptions, StreamDecoder, Tokenizer};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+/// How a model is to be opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// How it is loaded. Threads that are not given are chosen by [`Machine::threads`].
+    pub load: LoadOptions,
+    /// Most rows of one prompt in a step; none for the engine's own.
+    pub prefill_chunk: Option<usize>,
+}
+
+/// How answers are made.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Seed of the random numbers; none for another one with each answer.
+    pub seed: Option<u64>,
+    /// Most tokens of an answer; none for as many as the context holds.
+    pub max_tokens: Option<usize>,
+    /// Texts that end an answer.
+    pub stop: Vec<String>,
+    /// Go on after tokens that end an answer.
+    pub ignore_eos: bool,
+    /// Draft tokens that the text so far suggests and check several in one step. It changes speed only.
+    pub lookup: Option<LookupOptions>,
+}
+
+impl Default for Generation {
+    /// llama.cpp's sampling, another seed each time, no limit.
+    fn default() -> Self {
+        Generation {
+            sampling: Sampling::llama_cpp(),
+            seed: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            ignore_eos: false,
+            lookup: None,
+        }
+    }
+}
+
+/// A loaded model and a conversation with it.
+///
+/// The state of the conversation is kept between turns: a new turn computes only what is new.
+pub struct Model {
+    name: String,
+    graph: Graph,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    pub(crate) engine: Engine<CpuRunner>,
+    file_bytes: u64,
+    generation: Generation,
+    messages: Vec<Message>,
+    session: SessionId,
+}
+
+/// The tokenizer's decoder as the engine wants it.
+struct Decoder(StreamDecoder);
+
+impl TextStream for Decoder {
+    fn push(&mut self, id: u32) -> String {
+        self.0.push(id)
+    }
+
+    fn finish(&mut self) -> String {
+        self.0.finish()
+    }
+}
+
+impl Model {
+    /// Opens a model by catalogue name, path, or `owner/name[:file-or-quantisation][@revision]` of the Hugging Face hub,
+    /// fetching it first where it has to be.
+    ///
+    /// # Errors
+    /// The model cannot be found, fetched or loaded.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Self::open_with(name, &OpenOptions::default(), &mut Silent, &mut |_| {})
+    }
+
+    /// Opens a model with options, and tells how far fetching and loading have come.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(
+        name: &str,
+        options: &OpenOptions,
+        fetching: &mut dyn Progress,
+        loading: &mut dyn FnMut(Loading),
+    ) -> Result<Self, Error> {
+        let store = Store::open_default()?;
+        let resolved = match store.resolve(name) {
+            Ok(resolved) => resolved,
+            Err(argand_hub::HubError::NotPulled { .. } | argand_hub::HubError::Incomplete { .. }) => {
+                store.pull(name, fetching)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Self::load(&resolved.path, options, loading)
+    }
+
+    /// Loads a model from a file or directory.
+    ///
+    /// # Errors
+    /// The model cannot be loaded.
+    pub fn load(path: &Path, options: &OpenOptions, loading: &mut dyn FnMut(Loading)) -> Result<Self, Error> {
+        let mut load = options.load.clone();
+        load.threads = load.threads.or_else(|| Some(Machine::read().threads().count));
+        let model = argand_engine::Model::load(path, &load, loading)?;
+        let (name, graph, template) = (model.name().to_string(), model.graph().clone(), model.template()?);
+        let file_bytes = model.file_bytes();
+        let (tokenizer, runner) = model.into_parts();
+        let defaults = EngineOptions::default();
+        let prefill_chunk = options.prefill_chunk.unwrap_or(defaults.prefill_chunk);
+        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk, ..defaults });
+        let session = engine.open_session();
+        Ok(Model {
+            name,
+            graph,
+            tokenizer,
+            template,
+            engine,
+            file_bytes,
+            generation: Generation::default(),
+            messages: Vec::new(),
+            session,
+        })
+    }
+
+    /// The name that the model gives itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is computed.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// From text to tokens and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template; none when the model has none.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Takes another chat template.
+    pub fn set_template(&mut self, template: ChatTemplate) {
+        self.template = Some(template);
+    }
+
+    /// Size of the model's files in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Longest sequence in tokens.
+    pub fn context(&self) -> usize {
+        self.engine.limits().context
+    }
+
+    /// The engine below, for many sequences at once.
+    pub fn engine_mut(&mut self) -> &mut Engine<CpuRunner> {
+        &mut self.engine
+    }
+
+    /// The engine below.
+    pub fn engine(&self) -> &Engine<CpuRunner> {
+        &self.engine
+    }
+
+    /// How answers are made.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Changes how answers are made, from the next one on.
+    pub fn generation_mut(&mut self) -> &mut Generation {
+        &mut self.generation
+    }
+
+    /// The conversation so far.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Forgets the conversation, but for the system message.
+    pub fn reset(&mut self) {
+        self.messages.retain(|m| m.role == "system");
+    }
+
+    /// Sets the system message, or removes it when empty. It counts from the next turn on.
+    pub fn set_system(&mut self, text: &str) {
+        self.messages.retain(|m| m.role != "system");
+        if !text.is_empty() {
+            self.messages.insert(0, Message::new("system", text));
+        }
+    }
+
+    /// Says something and streams the answer, which becomes part of the conversation.
+    ///
+    /// # Errors
+    /// The model has no chat template, the template refuses the conversation, or it is longer than the context; the
+    /// conversation is then as before.
+    pub fn chat(&mut self, text: &str) -> Result<Answer<'_>, Error> {
+        self.messages.push(Message::new("user", text));
+        match self.ask() {
+            Ok(seq) => Ok(Answer::new(self, seq, true)),
+            Err(error) => {
+                self.messages.pop();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the last answer back and gives another one.
+    ///
+    /// # Errors
+    /// There is none, or as [`Model::chat`].
+    pub fn regenerate(&mut self) -> Result<Answer<'_>, Error> {
+        let last = self.messages.pop_if(|m| m.role == "assistant").ok_or(Error::NothingToRegenerate)?;
+        match self.ask() {
+            Ok(seq) => Ok(Answer::new(self, seq, true)),
+            Err(error) => {
+                self.messages.push(last);
+                Err(error)
+            }
+        }
+    }
+
+    /// Hands the conversation to the engine.
+    fn ask(&mut self) -> Result<SeqId, Error> {
+        self.add(self.chat_prompt()?, Some(self.session), self.decoder())
+    }
+
+    /// The conversation as tokens, up to where the answer begins.
+    fn chat_prompt(&self) -> Result<Vec<u32>, Error> {
+        let template = self.template.as_ref().ok_or(argand_text::TemplateError::None)?;
+        let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
+        let text = template.render(&self.messages, &options)?;
+        Ok(self.tokenizer.encode(&text, false, true)?)
+    }
+
+    /// Continues plain text, without a chat template and outside of the conversation.
+    ///
+    /// # Errors
+    /// The text is empty, cannot be tokenised, or is longer than the context.
+    pub fn complete(&mut self, text: &str) -> Result<Answer<'_>, Error> {
+        let tokens = self.tokenizer.encode(text, true, false)?;
+        let seq = self.add(tokens, None, self.decoder().continuing())?;
+        Ok(Answer::new(self, seq, false))
+    }
+
+    fn decoder(&self) -> StreamDecoder {
+        self.tokenizer.stream()
+    }
+
+    fn add(&mut self, prompt: Vec<u32>, session: Option<SessionId>, decoder: StreamDecoder) -> Result<SeqId, Error> {
+        let Generation { sampling, seed, max_tokens, stop, ignore_eos, lookup } = self.generation.clone();
+        let tokens = if ignore_eos { Default::default() } else { self.tokenizer.eog().clone() };
+        let request = Request {
+            sampling,
+            stop: StopRules { tokens, strings: stop, max_tokens },
+            seed: seed.unwrap_or_else(|| RandomState::new().hash_one(0)),
+            lookup,
+            session,
+            text: Some(Box::new(Decoder(decoder))),
+            ..Request::new(prompt)
+        };
+        Ok(self.engine.add(request)?)
+    }
+
+    pub(crate) fn remember_answer(&mut self, text: String) {
+        self.messages.push(Message::new("assistant", text));
+    }
+}

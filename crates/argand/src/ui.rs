@@ -1,0 +1,151 @@
+//! How results, progress and advice look. Progress and colour appear only on terminals.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+
+/// Writes a result to standard output.
+pub fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Writes a value as JSON to standard output.
+pub fn out_json(value: &serde_json::Value) -> io::Result<()> {
+    out(&format!("{value:#}\n"))
+}
+
+/// Text in bold where standard error is a terminal that wants it.
+pub fn bold(text: &str) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    if io::stderr().is_terminal() && !plain { format!("\x1b[1m{text}\x1b[0m") } else { text.to_string() }
+}
+
+/// A bar that shows bytes on a terminal, and nothing elsewhere.
+pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = match total {
+        Some(_) => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+    };
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style.progress_chars("=> ")).with_message(label.to_string())
+}
+
+/// Shows a pull: bars on a terminal, a line for each item elsewhere.
+#[derive(Default)]
+pub struct Fetching {
+    bar: Option<ProgressBar>,
+}
+
+impl argand::Progress for Fetching {
+    fn start(&mut self, total: Option<u64>, label: &str) {
+        if !io::stderr().is_terminal() {
+            let size = total.map_or(String::new(), |t| format!(" ({})", argand_hub::human_bytes(t)));
+            eprintln!("fetching {label}{size}");
+        }
+        self.bar = Some(bar(label, total));
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.bar.iter().for_each(|bar| bar.inc(bytes));
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) if !bar.is_hidden() => bar.println(text),
+            _ => eprintln!("{text}"),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.bar.take().iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+/// What else could be done about an error, where its own words do not say.
+pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|e| {
+        if let Some(hub) = e.downcast_ref::<argand_hub::HubError>() {
+            return match hub {
+                argand_hub::HubError::UnknownModel { .. } => Some("`argand list --known` shows the catalogue"),
+                _ => None,
+            };
+        }
+        let error = e.downcast_ref::<argand::Error>()?;
+        match error {
+            argand::Error::Request(argand_engine::AddError::PromptTooLong { .. }) => {
+                Some("a larger context is asked for with --context TOKENS")
+            }
+            argand::Error::Template(argand_text::TemplateError::None) => {
+                Some("--template takes a file or one of these names; `argand run --raw` continues plain text")
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Rows of cells, columns aligned; numbers to the right.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let cell = |row: &[String], i: usize| row.get(i).map_or(0, |c| c.chars().count());
+    let widths: Vec<usize> = (0..head.len())
+        .map(|i| rows.iter().map(|r| cell(r, i)).max().unwrap_or(0).max(head[i].chars().count()))
+        .collect();
+    let is_number = |c: &String| c.is_empty() || c.starts_with(|f: char| f.is_ascii_digit() || f == '-');
+    let right: Vec<bool> = (0..head.len()).map(|i| rows.iter().all(|r| r.get(i).is_none_or(is_number))).collect();
+    let mut text = String::new();
+    let head: Vec<String> = head.iter().map(|h| (*h).to_string()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let cells =
+            row.iter().zip(&widths).zip(&right).map(|((cell, width), right)| {
+                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// A count as people read it: `135 M`.
+pub fn human_count(n: f64) -> String {
+    const UNITS: [&str; 5] = ["", " k", " M", " G", " T"];
+    let mut value = n;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// Bytes as people read them.
+pub fn human_bytes(bytes: f64) -> String {
+    argand_hub::human_bytes(bytes.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_numbers_to_the_right() {
+        let rows = [vec!["a".to_string(), "7".into()], vec!["long".into(), "123".into()]];
+        assert_eq!(table(&["name", "n"], &rows), "name    n\na       7\nlong  123\n");
+    }
+
+    #[test]
+    fn counts_keep_three_digits() {
+        let shown = [0.0, 999.0, 1000.0, 134_515_008.0, 12_345.0].map(human_count);
+        assert_eq!(shown, ["0", "999", "1.00 k", "135 M", "12.3 k"]);
+    }
+}
