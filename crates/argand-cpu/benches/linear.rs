@@ -1,7 +1,7 @@
 //! Speed of products with packed weights: bandwidth of the streaming kernels next to that of plain
 //! reads of the same memory, and operations per second of the panel kernels.
 //!
-//! `cargo bench -p argand-cpu --bench linear [-- stream|tiles]`
+//! `cargo bench -p argand-cpu --bench linear [-- stream|tiles [CODEC]]`
 
 use argand_codec::Codec;
 use argand_cpu::kernels::linear::{ActBlock, ActLayout, Acts, linear_f32, linear_int, quantize_rows};
@@ -10,19 +10,20 @@ use argand_cpu::tier::Tier;
 use std::hint::black_box;
 use std::time::Instant;
 
-const CODECS: [Codec; 6] = [Codec::Q4_1, Codec::Q5_0, Codec::Q8_0, Codec::Q4K, Codec::Q6K, Codec::Q4_0];
+const CODECS: [Codec; 7] = [Codec::Q4_1, Codec::Q5_0, Codec::Q8_0, Codec::Q4K, Codec::Q6K, Codec::Q4_0, Codec::F16];
 
 fn main() {
     let tier = Tier::from_env_or_detect().expect("tier");
-    let only = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let wanted = |name: &str| only.first().is_none_or(|only| only == name);
+    let codecs = || CODECS.into_iter().filter(|codec| only.get(1).is_none_or(|only| only == codec.name()));
     println!("tier {tier}");
     if wanted("stream") {
-        CODECS.into_iter().chain([Codec::F16]).for_each(|codec| bench_stream(tier, codec));
+        codecs().for_each(|codec| bench_stream(tier, codec));
     }
     if wanted("tiles") {
         for (rows, cols) in [(1536, 576), (4864, 896), (8960, 1536)] {
-            CODECS.into_iter().for_each(|codec| bench_tiles(tier, codec, rows, cols));
+            codecs().for_each(|codec| bench_tiles(tier, codec, rows, cols));
         }
     }
 }
@@ -129,7 +130,7 @@ fn bench_tiles(tier: Tier, codec: Codec, rows: usize, cols: usize) {
     }
     let w = weight(tier, codec, rows, cols);
     let mut line = format!("{codec:>5} {rows:5} x {cols:4} GMAC/s, 1 thread:");
-    for n in [2, 4, 8, 32, 512] {
+    for n in [1, 2, 4, 8, 32, 512] {
         let acts = Activations::new(tier, n, cols);
         let mut out = vec![0.0; n * rows];
         let macs = (n * rows * cols) as f64;

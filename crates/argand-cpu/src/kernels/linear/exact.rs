@@ -226,13 +226,13 @@ unsafe fn tiles<S: SimdInt, P: Plain>(s: S, pair: Pair, cols: usize, x: Rows, n_
         }
         // SAFETY: the caller's contract.
         unsafe {
-            let tile = tile::<S, P, T>(s, w, rows, cols);
+            let tile = tile::<S, P, T>(s, w, pair.distance(), rows, cols);
             out.store(s, &pair, row, n, tile);
         }
     });
 }
 
-/// Two groups times `T` rows.
+/// Two groups times `T` rows, while the groups `distance` bytes behind are fetched.
 ///
 /// # Safety
 /// Groups and rows have `cols` readable columns.
@@ -240,11 +240,18 @@ unsafe fn tiles<S: SimdInt, P: Plain>(s: S, pair: Pair, cols: usize, x: Rows, n_
 unsafe fn tile<S: SimdInt, P: Plain, const T: usize>(
     s: S,
     w: [*const P; V],
+    distance: usize,
     x: [*const f32; T],
     cols: usize,
 ) -> [[S::F; V]; T] {
     let mut tile = [[s.zero(); V]; T];
+    let step = V * S::LANES * size_of::<P>();
+    let mut ahead = w[0].cast::<u8>().wrapping_add(distance);
     for col in 0..cols {
+        for line in (0..step).step_by(64) {
+            s.prefetch(ahead.wrapping_add(line));
+        }
+        ahead = ahead.wrapping_add(step);
         // SAFETY: the caller's contract.
         unsafe {
             let weights = [P::load(s, w[0].add(col * S::LANES)), P::load(s, w[1].add(col * S::LANES))];

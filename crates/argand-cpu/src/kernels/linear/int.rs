@@ -70,8 +70,10 @@ fn panel_chunks(blocks: usize) -> impl Iterator<Item = Range<usize>> {
 struct Kernels {
     stream: unsafe fn(Tier, &PackedMatrix, Range<usize>, Acts, usize, Output),
     unpack: unsafe fn(Tier, Pair, Range<usize>, *mut u8),
-    tiles: unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output),
+    tiles: Tiles,
 }
+
+type Tiles = unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output);
 
 macro_rules! kernels {
     ($($codec:ident $stream:ident $unpack:ident $tiles:ident;)+) => {

@@ -57,9 +57,11 @@ unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
     let mut spans = [pair.groups[0].scales, pair.groups[1].scales];
     let mut levels = [pair.groups[0].levels, pair.groups[1].levels];
     let mut tile = [[s.zero(); V]; T];
-    // While one pair is worked on, the next one, which lies behind it in memory, is fetched at the same pace.
+    // While one pair is worked on, the next one, which lies behind it in memory, is fetched at the same pace. The
+    // addresses form one ascending run over all pairs, which the hardware's own prefetcher then recognises.
     let lines = (V * (level_bytes + scales.span_bytes() * S::LANES / scales.blocks_per_head())).div_ceil(64);
     let mut ahead = spans[0].wrapping_add(pair.distance());
+    let last = ahead.wrapping_add(pair.distance()).wrapping_sub(64);
     for _ in 0..blocks / scales.blocks_per_head() {
         let mut heads = [[s.zero(); 2]; V];
         for v in 0..V {
@@ -69,7 +71,7 @@ unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
         let mut block_scales = spans.map(|span| span.wrapping_add(scales.head_bytes() * S::LANES));
         for _ in 0..scales.blocks_per_head() {
             for line in 0..lines {
-                s.prefetch(ahead.wrapping_add(64 * line));
+                s.prefetch(ahead.wrapping_add(64 * line).min(last));
             }
             ahead = ahead.wrapping_add(64 * lines);
             // SAFETY: the block is readable.
@@ -108,11 +110,11 @@ unsafe fn stream_block<S: SimdInt, F: Format, const T: usize>(
         };
         for v in 0..V {
             let factors = factors::<S, F>(s, heads[v], scales[v]);
-            for part in 0..F::LAYOUT.scales.parts() {
+            for (part, sums) in sums.iter().enumerate().take(F::LAYOUT.scales.parts()) {
                 for t in 0..T {
                     let a = acts[t];
                     let scale = s.mul(factors.scale[part], s.splat((*a).scale));
-                    let acc = s.fma(s.to_f(sums[part][t][v]), scale, tile[t][v]);
+                    let acc = s.fma(s.to_f(sums[t][v]), scale, tile[t][v]);
                     tile[t][v] = match F::LAYOUT.scales.has_min() {
                         false => acc,
                         true => {
@@ -174,9 +176,9 @@ unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
     let mut acc = [[[s.zero_d(); V]; T]; 2];
     // SAFETY: the caller's contract.
     unsafe {
-        for t in 0..T {
-            for part in 0..=last {
-                acc[part][t] = [start_part::<S, F>(s, acts[t], part); V];
+        for (part, acc) in acc.iter_mut().enumerate().take(last + 1) {
+            for t in 0..T {
+                acc[t] = [start_part::<S, F>(s, acts[t], part); V];
             }
         }
         for_quads!(|J| {
@@ -192,10 +194,10 @@ unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
         });
     }
     let mut sums = [[[s.splat_i(0); V]; T]; 2];
-    for part in 0..=last {
+    for (sums, acc) in sums.iter_mut().zip(&acc).take(last + 1) {
         for t in 0..T {
             for v in 0..V {
-                sums[part][t][v] = s.sum_d(acc[part][t][v]);
+                sums[t][v] = s.sum_d(acc[t][v]);
             }
         }
     }
