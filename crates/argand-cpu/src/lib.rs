@@ -3,6 +3,7 @@
 //! It knows nothing of model names or files.
 
 mod cache;
+pub mod ceilings;
 mod exec;
 pub mod fuse;
 pub mod gang;
@@ -22,3 +23,8 @@ mod weights;
 pub use exec::{Batch, Error, Executor, Options, Seq};
 pub use run::Observer;
 pub use weights::{Stored, WeightError, WeightSource};
+
+/// Threads that this process may run at once: its share of the cores, by affinity and by cgroup quota.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
