@@ -8,8 +8,8 @@
 mod args;
 mod commands;
 mod interrupt;
-mod measure;
 mod models;
+mod opened;
 mod ui;
 
 use clap::Parser;
@@ -24,8 +24,9 @@ use std::process::ExitCode;
   argand bench smollm2                         how fast, and how close to this machine's limits
   argand doctor                                what this machine offers
 
-A MODEL is a name of the catalogue (`argand list --known`), a path (a .gguf or .safetensors file, or a directory with
-config.json), or OWNER/NAME[:FILE-OR-QUANTISATION][@REVISION] of the Hugging Face hub.")]
+A MODEL is a name of the catalogue (`argand list --known`), a path (a .gguf or .safetensors file, or
+a directory with config.json), or OWNER/NAME[:FILE-OR-QUANTISATION][@REVISION] of the Hugging Face
+hub.")]
 struct Cli {
     #[command(subcommand)]
     command: commands::Command,
@@ -50,10 +51,39 @@ fn report(error: &anyhow::Error) -> u8 {
     if error.is::<interrupt::Interrupted>() {
         return 130;
     }
-    let text = format!("{error:#}");
-    eprintln!("{} {}", ui::bold("error:"), text.split_whitespace().collect::<Vec<_>>().join(" "));
+    eprintln!("{} {}", ui::bold("error:"), one_line(error));
     if let Some(hint) = ui::hint(error) {
         eprintln!(" hint: {hint}");
     }
     if interrupt::raised() { 130 } else { 1 }
+}
+
+/// An error with its causes; a cause that the text before tells already is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn an_error_is_one_line_that_says_nothing_twice() {
+        let error = anyhow!("no\nroom").context("cannot write x: no room").context("tensor t");
+        assert_eq!(super::one_line(&error), "tensor t: cannot write x: no room");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

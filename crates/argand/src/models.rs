@@ -1,10 +1,13 @@
 //! From what was typed as MODEL to a path on this machine and a loaded model.
 
 use crate::{interrupt, ui};
-use anyhow::{Context, Result};
-use argand::{Model, OpenOptions};
+use anyhow::Result;
+use argand::{LoadOptions, Loading, Model, OpenOptions};
+use argand_engine::CpuRunner;
 use argand_hub::{CatalogueEntry, Config, HubError, ModelSpec, ResolvedModel, Source, Store, human_bytes};
+use argand_weights::Checkpoint;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The store, which stops when Ctrl-C is pressed.
 pub fn store() -> Result<Store> {
@@ -45,18 +48,26 @@ fn sources(entry: &CatalogueEntry) -> String {
     entry.sources.iter().map(one).collect::<Vec<_>>().join(", else ")
 }
 
-/// Loads a model with a progress bar.
-pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
+/// Shows how far loading has come, on a terminal.
+fn loading<T>(path: &Path, load: impl FnOnce(&mut dyn FnMut(Loading)) -> T) -> T {
     let bar = ui::bar("loading", std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len()));
-    let loaded = Model::load(path, options, &mut |at| bar.set_position(at.bytes as u64));
+    let loaded = load(&mut |at| bar.set_position(at.bytes as u64));
     bar.finish_and_clear();
-    loaded.with_context(|| format!("cannot load {}", path.display()))
+    loaded
 }
 
-/// As [`load`], without engine and conversation.
-pub fn load_bare(path: &Path, options: &argand::LoadOptions) -> Result<argand_engine::Model> {
-    let bar = ui::bar("loading", std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len()));
-    let loaded = argand_engine::Model::load(path, options, &mut |at| bar.set_position(at.bytes as u64));
-    bar.finish_and_clear();
-    loaded.with_context(|| format!("cannot load {}", path.display()))
+/// Loads a model with its conversation.
+pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
+    Ok(loading(path, |progress| Model::load(path, options, progress))?)
+}
+
+/// Loads a model and its tokenizer, to run steps by hand.
+pub fn load_bare(path: &Path, options: &LoadOptions) -> Result<argand_engine::Model> {
+    Ok(loading(path, |progress| argand_engine::Model::load(path, options, progress))?)
+}
+
+/// Loads what computes, without a tokenizer.
+pub fn load_runner(path: &Path, options: &LoadOptions) -> Result<CpuRunner> {
+    let checkpoint = Arc::new(Checkpoint::open(path)?);
+    Ok(loading(path, |progress| CpuRunner::load(&checkpoint, options, progress))?.1)
 }

@@ -35,6 +35,17 @@ pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     bar.with_style(style.progress_chars("=> ")).with_message(label.to_string())
 }
 
+/// A line that says what is going on, on a terminal only.
+pub fn status(text: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::no_length().with_style(style).with_message(text.to_string());
+    bar.tick();
+    bar
+}
+
 /// Shows a pull: bars on a terminal, a line for each item elsewhere.
 #[derive(Default)]
 pub struct Fetching {
@@ -112,7 +123,8 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 /// A count as people read it: `135 M`.
 pub fn human_count(n: f64) -> String {
     const UNITS: [&str; 5] = ["", " k", " M", " G", " T"];
-    let mut value = n;
+    // An empty sum of floats is -0.
+    let mut value = n + 0.0;
     let mut unit = 0;
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
@@ -145,7 +157,7 @@ mod tests {
 
     #[test]
     fn counts_keep_three_digits() {
-        let shown = [0.0, 999.0, 1000.0, 134_515_008.0, 12_345.0].map(human_count);
+        let shown = [-0.0, 999.0, 1000.0, 134_515_008.0, 12_345.0].map(human_count);
         assert_eq!(shown, ["0", "999", "1.00 k", "135 M", "12.3 k"]);
     }
 }

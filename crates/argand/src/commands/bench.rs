@@ -1,11 +1,12 @@
 //! `argand bench`: how fast a model runs, and how close that is to this machine's limits.
 
 use crate::args::LoadArgs;
-use crate::measure::Opened;
+use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
 use crate::{interrupt, models};
 use anyhow::{Context, Result};
 use argand::machine::Machine;
+use argand_cpu::Executor;
 use argand_cpu::ceilings::{self, Pages};
 use argand_engine::{CpuRunner, Limits, Runner, SeqRows, StepBatch};
 use argand_graph::{At, Count};
@@ -15,8 +16,9 @@ use std::time::Instant;
 /// Measure speed, and how close it comes to this machine's limits
 #[derive(clap::Args)]
 #[command(
-    after_help = "Tests are named as in llama-bench: pp512 is a prompt of 512 tokens, tg128 generates 128 tokens one by one,
-tg128x8 does so for 8 sequences together (their tokens are added up). Each is run once to warm up, then --reps times.
+    after_help = "Tests are named as in llama-bench: pp512 is a prompt of 512 tokens, tg128 generates 128 tokens one
+by one, tg128x8 does so for 8 sequences together (their tokens are added up). Each is run once to
+warm up, then --reps times.
 
 Examples:
   argand bench smollm2
@@ -38,7 +40,7 @@ pub struct Bench {
     /// How often each test is measured
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
-    /// Write a line for each test: its kind, its median speed, its name
+    /// Write a line for each test: its kind, its median speed, its name; do not measure the machine
     #[arg(long, conflicts_with = "json")]
     plain: bool,
     /// Write JSON
@@ -52,6 +54,9 @@ pub struct Bench {
 const ROWS: usize = 512;
 /// Memory that bandwidth is measured on.
 const BUFFER: usize = 256 << 20;
+
+/// Bytes of an element of the cache, about: half floats.
+const CACHE_BYTES: f64 = 2.0;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +108,6 @@ struct Ceilings {
 struct Measured {
     test: Test,
     rates: Vec<f64>,
-    /// Fraction of the limit: of read bandwidth for generation, of the peak of the arithmetic for prompts.
-    reached: f64,
 }
 
 impl Measured {
@@ -124,42 +127,46 @@ impl Measured {
 impl Bench {
     pub fn run(self) -> Result<()> {
         let tests = self.tests();
-        let path = models::ready(&self.model)?.path;
-        let opened = Opened::at(&path)?;
-        let counted = opened.count(None)?;
+        let found = models::ready(&self.model)?;
+        let opened = Opened::at(&found.path)?;
         let sequences = self.batch.iter().copied().max().unwrap_or(1).max(1);
         let longest = tests.iter().map(|t| if let Test::Prompt(n) = t { *n } else { t.steps().2 }).max();
         let mut options = self.load.options()?.load;
         options.context = Some(options.context.unwrap_or(0).max(longest.unwrap_or(1)));
         options.sequences = sequences;
         options.max_rows = ROWS.max(sequences);
-        let mut model = models::load_bare(&path, &options)?;
-        let (threads, tier) = {
-            let options = model.runner().executor().options();
-            (options.threads, options.tier)
-        };
-        let ceilings = Ceilings {
-            bandwidth: ceilings::read_bandwidth(tier, threads, BUFFER, Pages::Huge)?,
-            f32_peak: ceilings::f32_peak(tier, threads)?,
-            integer_peak: ceilings::integer_peak(tier, threads)?,
-        };
+        let mut runner = models::load_runner(&found.path, &options)?;
         let mut measured = Vec::new();
         for test in tests {
-            let rates = self.measure(model.runner_mut(), test)?;
-            let mut one = Measured { test, rates, reached: 0.0 };
-            one.reached = reached(&one, &counted, &ceilings, options.exact);
+            let one = Measured { test, rates: self.measure(&mut runner, test)? };
             if self.plain {
                 ui::out(&format!("{} {:.2} {}\n", test.kind(), one.median(), test.name()))?;
             }
             measured.push(one);
         }
-        if self.json {
-            return Ok(ui::out_json(&self.as_json(&model, &counted, &ceilings, &measured))?);
+        if self.plain {
+            return Ok(());
         }
-        if !self.plain {
-            ui::out(&table(&model, &counted, &ceilings, &measured))?;
+        let executor = runner.executor();
+        let (threads, tier) = (executor.options().threads, executor.options().tier);
+        let report = Report {
+            name: found.name,
+            file_bytes: opened.file_bytes(),
+            executor,
+            counted: opened.count(None)?,
+            // Before the ceilings, whose memory is not the model's.
+            peak_resident: Machine::peak_resident(),
+            ceilings: Ceilings {
+                bandwidth: ceilings::read_bandwidth(tier, threads, BUFFER, Pages::Huge)?,
+                f32_peak: ceilings::f32_peak(tier, threads)?,
+                integer_peak: ceilings::integer_peak(tier, threads)?,
+            },
+            measured,
+        };
+        match self.json {
+            true => Ok(ui::out_json(&report.as_json())?),
+            false => Ok(ui::out(&report.as_text())?),
         }
-        Ok(())
     }
 
     fn tests(&self) -> Vec<Test> {
@@ -172,10 +179,11 @@ impl Bench {
     }
 
     fn measure(&self, runner: &mut CpuRunner, test: Test) -> Result<Vec<f64>> {
-        let bar = ui::bar(&test.name(), None);
+        let bar = ui::status(&test.name());
         let mut rates = Vec::new();
         for rep in 0..=self.reps {
             interrupt::check()?;
+            bar.set_message(format!("{}: {rep} of {}", test.name(), self.reps));
             let start = Instant::now();
             once(runner, test)?;
             // The first one warms caches, memory and clock.
@@ -186,31 +194,6 @@ impl Bench {
         bar.finish_and_clear();
         rates.sort_by(f64::total_cmp);
         Ok(rates)
-    }
-
-    fn as_json(
-        &self,
-        model: &argand_engine::Model,
-        counted: &Count,
-        ceilings: &Ceilings,
-        measured: &[Measured],
-    ) -> serde_json::Value {
-        let options = model.runner().executor().options();
-        json!({
-            "model": model.name(), "bytes": model.file_bytes(), "parameters": counted.params,
-            "threads": options.threads, "tier": options.tier.name(), "exact": options.exact,
-            "resident_weight_bytes": model.runner().executor().weight_bytes(),
-            "peak_resident_bytes": Machine::peak_resident(),
-            "bytes_per_token": counted.total(|r| &r.weight_bytes).at(&At::step(1, 0)),
-            "ceilings": {
-                "read_bytes_per_s": ceilings.bandwidth, "f32_flops": ceilings.f32_peak,
-                "integer_ops": ceilings.integer_peak,
-            },
-            "tests": measured.iter().map(|m| json!({
-                "test": m.test.name(), "tokens_per_s": m.rates, "median": m.median(),
-                "mean": m.mean_and_deviation().0, "deviation": m.mean_and_deviation().1, "reached": m.reached,
-            })).collect::<Vec<_>>(),
-        })
     }
 }
 
@@ -245,48 +228,86 @@ fn page_tables(limits: &Limits, sequences: usize) -> Vec<Vec<u32>> {
     (0..sequences).map(|s| (s * each..(s + 1) * each).map(|p| p as u32).collect()).collect()
 }
 
-fn reached(m: &Measured, counted: &Count, ceilings: &Ceilings, exact: bool) -> f64 {
-    let steps_per_second = m.median() / m.test.tokens() as f64 * m.test.steps().2 as f64;
-    match m.test {
-        Test::Generate { tokens, sequences } => {
-            let at = At { n: sequences, r: sequences, s: tokens / 2 };
-            let bytes = counted.total(|r| &r.weight_bytes).at(&at) + counted.total(|r| &r.state_elems).at(&at) * 2.0;
-            steps_per_second * bytes / ceilings.bandwidth
-        }
-        Test::Prompt(n) => {
-            let flops = counted.total(|r| &r.flops).at(&At::step(n, 0));
-            m.median() / n as f64 * flops / if exact { ceilings.f32_peak } else { ceilings.integer_peak }
-        }
-    }
+/// All that is told about a run.
+struct Report<'m> {
+    name: String,
+    file_bytes: u64,
+    executor: &'m Executor,
+    counted: Count,
+    peak_resident: Option<u64>,
+    ceilings: Ceilings,
+    measured: Vec<Measured>,
 }
 
-fn table(model: &argand_engine::Model, counted: &Count, ceilings: &Ceilings, measured: &[Measured]) -> String {
-    let options = model.runner().executor().options();
-    let rows = measured.iter().map(|m| {
-        let (mean, deviation) = m.mean_and_deviation();
-        let limit = if matches!(m.test, Test::Prompt(_)) { "arithmetic" } else { "bandwidth" };
-        vec![
-            model.name().to_string(),
-            human_bytes(model.file_bytes() as f64),
-            human_count(counted.params as f64),
-            options.threads.to_string(),
-            options.tier.to_string(),
-            m.test.name(),
-            format!("{mean:.2} ± {deviation:.2}"),
-            format!("{:.0} % of {limit}", m.reached * 100.0),
-        ]
-    });
-    let head = ["model", "size", "params", "threads", "tier", "test", "tok/s", "reached"];
-    let bytes = counted.total(|r| &r.weight_bytes).at(&At::step(1, 0));
-    format!(
-        "{}\nread bandwidth {}/s; a token reads {} of weights, so at most {:.1} tok/s for one sequence\n\
-         peak {}OP/s in 8-bit integers, {}FLOP/s in f32; most memory held {}\n",
-        ui::table(&head, &rows.collect::<Vec<_>>()),
-        human_bytes(ceilings.bandwidth),
-        human_bytes(bytes),
-        ceilings.bandwidth / bytes,
-        human_count(ceilings.integer_peak),
-        human_count(ceilings.f32_peak),
-        Machine::peak_resident().map_or("unknown".into(), |b| human_bytes(b as f64)),
-    )
+impl Report<'_> {
+    /// Bytes of weights that one sequence reads for a token.
+    fn bytes_per_token(&self) -> f64 {
+        self.counted.total(|r| &r.weight_bytes).at(&At::step(1, 0))
+    }
+
+    /// The fraction of the limit: of read bandwidth for generation, of the peak of the arithmetic for prompts.
+    fn reached(&self, m: &Measured) -> f64 {
+        let (counted, ceilings) = (&self.counted, &self.ceilings);
+        match m.test {
+            Test::Generate { tokens, sequences } => {
+                let at = At { n: sequences, r: sequences, s: tokens / 2 };
+                let cache = counted.total(|r| &r.state_elems).at(&at) * CACHE_BYTES;
+                let bytes = counted.total(|r| &r.weight_bytes).at(&at) + cache;
+                m.median() / sequences as f64 * bytes / ceilings.bandwidth
+            }
+            Test::Prompt(n) => {
+                let flops = counted.total(|r| &r.flops).at(&At::step(n, 0));
+                let exact = self.executor.options().exact;
+                m.median() / n as f64 * flops / if exact { ceilings.f32_peak } else { ceilings.integer_peak }
+            }
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let options = self.executor.options();
+        json!({
+            "model": self.name, "bytes": self.file_bytes, "parameters": self.counted.params,
+            "threads": options.threads, "tier": options.tier.name(), "exact": options.exact,
+            "resident_weight_bytes": self.executor.weight_bytes(), "peak_resident_bytes": self.peak_resident,
+            "bytes_per_token": self.bytes_per_token(),
+            "ceilings": {
+                "read_bytes_per_s": self.ceilings.bandwidth, "f32_flops": self.ceilings.f32_peak,
+                "integer_ops": self.ceilings.integer_peak,
+            },
+            "tests": self.measured.iter().map(|m| json!({
+                "test": m.test.name(), "tokens_per_s": m.rates, "median": m.median(),
+                "mean": m.mean_and_deviation().0, "deviation": m.mean_and_deviation().1, "reached": self.reached(m),
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let options = self.executor.options();
+        let rows = self.measured.iter().map(|m| {
+            let (mean, deviation) = m.mean_and_deviation();
+            let limit = if matches!(m.test, Test::Prompt(_)) { "arithmetic" } else { "bandwidth" };
+            vec![
+                self.name.clone(),
+                human_bytes(self.file_bytes as f64),
+                human_count(self.counted.params as f64),
+                options.threads.to_string(),
+                options.tier.to_string(),
+                m.test.name(),
+                format!("{mean:.2} ± {deviation:.2}"),
+                format!("{:.0} % of {limit}", self.reached(m) * 100.0),
+            ]
+        });
+        let head = ["model", "size", "params", "threads", "tier", "test", "tok/s", "reached"];
+        format!(
+            "{}\nread bandwidth {}/s; a token reads {} of weights, so at most {:.1} tok/s for one sequence\n\
+             peak {}OP/s in 8-bit integers, {}FLOP/s in f32; most memory held {}\n",
+            ui::table(&head, &rows.collect::<Vec<_>>()),
+            human_bytes(self.ceilings.bandwidth),
+            human_bytes(self.bytes_per_token()),
+            self.ceilings.bandwidth / self.bytes_per_token(),
+            human_count(self.ceilings.integer_peak),
+            human_count(self.ceilings.f32_peak),
+            self.peak_resident.map_or("unknown".into(), |b| human_bytes(b as f64)),
+        )
+    }
 }

@@ -14,8 +14,8 @@ use std::fmt::Write as _;
 #[derive(clap::Args)]
 #[command(after_help = "Without MODEL, SmolLM2-135M-Instruct is used, and fetched on first use.
 
-In the chat: /help lists the commands; \"\"\" begins and ends a text of several lines, and a \\ at the end of a line
-continues it; Ctrl-C stops an answer, Ctrl-D leaves.
+In the chat: /help lists the commands; \"\"\" begins and ends a text of several lines, and a \\ at
+the end of a line continues it; Ctrl-C stops an answer, Ctrl-D leaves.
 
 Examples:
   argand chat
@@ -36,6 +36,7 @@ pub struct Chat {
 }
 
 const HELP: &str = "\
+commands:
   /system TEXT   say what the model should know or be; without TEXT, show it
   /regenerate    take the last answer back and give another one
   /reset         forget the conversation
@@ -54,13 +55,14 @@ impl Chat {
             Some(name) => name,
             None => &argand_hub::catalogue().first().context("the catalogue is empty; name a model")?.name,
         };
-        let mut model = models::load(&models::ready(name)?.path, &options)?;
+        let found = models::ready(name)?;
+        let mut model = models::load(&found.path, &options)?;
         *model.generation_mut() = generation;
         self.conversation.apply(&mut model)?;
         let mut input = Input::open()?;
         if input.is_terminal() {
             let size = argand_hub::human_bytes(model.file_bytes());
-            eprintln!("{}, {size}, {} threads; /help lists the commands", ui::bold(model.name()), self.load.threads());
+            eprintln!("{}, {size}, {} threads; /help lists the commands", ui::bold(&found.name), self.load.threads());
         }
         let mut talk = Talk { model, stats: self.stats };
         loop {

@@ -1,6 +1,6 @@
 //! `argand count`: what a model costs.
 
-use crate::measure::Opened;
+use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
 use anyhow::{Context, Result};
 use argand_codec::Codec;
@@ -9,13 +9,12 @@ use serde_json::json;
 
 /// Say what a model costs, before any weight is read
 #[derive(clap::Args)]
-#[command(
-    after_help = "Costs are of one step in which every sequence generates a token. Operations count a multiply-add as two.
+#[command(after_help = "Costs are of one step in which every sequence generates a token. A multiply-add counts as two
+operations.
 
 Examples:
   argand count smollm2 --context 8192
-  argand count config.json --weights Q4_K --batch 32 --json"
-)]
+  argand count config.json --weights Q4_K --batch 32 --json")]
 pub struct Count {
     /// Model, or a config.json alone
     model: String,
@@ -96,7 +95,7 @@ impl Count {
         let row = |r: &CountRow| {
             json!({
                 "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.weight_bytes.at(at),
-                "flops": r.flops.at(at), "activation_bytes": r.activation_bytes.at(at),
+                "flops": r.flops.at(at) + 0.0, "activation_bytes": r.activation_bytes.at(at),
                 "cache_bytes": r.state_elems.at(at) * self.cache_bytes,
             })
         };

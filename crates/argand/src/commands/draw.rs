@@ -1,6 +1,6 @@
 //! `argand draw`: what a model computes.
 
-use crate::measure::Opened;
+use crate::opened::Opened;
 use crate::ui;
 use anyhow::{Context, Result};
 use argand_graph::draw::Format;

@@ -187,7 +187,7 @@ impl Perplexity {
         let text = &self.text;
         let mut model = text.load(false)?;
         let cut = text.cut(model.tokenizer())?;
-        let bar = ui::bar("scoring", None);
+        let bar = ui::status("scoring");
         let mut mean = Mean::default();
         for (i, chunk) in cut.chunks.iter().enumerate() {
             interrupt::check()?;
@@ -219,7 +219,7 @@ impl Kl {
         }
         let cut = text.cut(exact.tokenizer())?;
         let vocab = exact.runner().limits().vocab;
-        let bar = ui::bar("comparing", None);
+        let bar = ui::status("comparing");
         let (mut kl, mut surprises, mut same) = (Mean::default(), (Mean::default(), Mean::default()), Mean::default());
         let mut most = 0.0f64;
         for (i, chunk) in cut.chunks.iter().enumerate() {

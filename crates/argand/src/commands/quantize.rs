@@ -130,6 +130,9 @@ impl Quantize {
                 TensorSpec { name: t.name.clone(), shape: t.shape.clone(), codec }
             })
             .collect();
+        if checkpoint.tensors().any(|t| is_matrix(t) && t.codec.block_len() > 1) {
+            eprintln!("{} is quantized already; what was lost then stays lost", input.display());
+        }
         let mut metadata = checkpoint.metadata().clone();
         metadata.set("general.file_type", Value::U32(self.to.file_type()));
         metadata.set("general.quantization_version", Value::U32(2));

@@ -105,8 +105,8 @@ impl Verify {
             context: Some(tokens + 1),
             ..LoadOptions::default()
         };
-        let mut model = models::load_bare(path, &options)?;
-        let limits = model.runner().limits();
+        let mut runner = models::load_runner(path, &options)?;
+        let limits = runner.limits();
         let pages: Vec<u32> = (0..limits.pages_for(tokens + 1) as u32).collect();
         let all: Vec<u32> = (0..=tokens).map(|i| ((i * 7919 + 1) % limits.vocab) as u32).collect();
         let mut named = Vec::new();
@@ -119,7 +119,7 @@ impl Verify {
             let mut observer = |name: &str, values: &[f32], _: usize| {
                 named.push(Named { name: format!("{what}: {name}"), values: values.to_vec() });
             };
-            let logits = model.runner_mut().executor_mut().observed_step(&batch, Some(&mut observer))?.to_vec();
+            let logits = runner.executor_mut().observed_step(&batch, Some(&mut observer))?.to_vec();
             named.push(Named { name: format!("{what}: logits"), values: logits });
         }
         Ok(named)
@@ -163,6 +163,7 @@ fn compare(rung: Rung, reference: &[Named], found: &[Named]) -> Outcome {
 
 fn line(o: &Outcome) -> String {
     let verdict = match &o.first_wrong {
+        None if o.most.0 == 0.0 => format!("the same at all {} values", o.compared),
         None => format!("agrees at {} values; largest difference {:.1e} at {}", o.compared, o.most.0, o.most.1),
         Some((name, found, allowed)) => {
             format!(

@@ -43,6 +43,14 @@ impl Opened {
         })
     }
 
+    /// Size of its files; none for a configuration.
+    pub fn file_bytes(&self) -> u64 {
+        match self {
+            Self::Checkpoint(checkpoint) => checkpoint.file_bytes(),
+            Self::Config(_) => 0,
+        }
+    }
+
     /// What it costs; matrices count as stored in `codec` if given.
     pub fn count(&self, codec: Option<Codec>) -> Result<Count> {
         let model = self.model(None)?;

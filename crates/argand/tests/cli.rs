@@ -1,0 +1,294 @@
+//! The command as a user meets it: exit codes, messages, what goes to which stream.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn tiny(page: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests/tiny").join(page)
+}
+
+fn model() -> String {
+    tiny("llama").join("model.gguf").display().to_string()
+}
+
+/// A template for the tiny vocabulary, which has letters and spaces only.
+fn template(folder: &Path) -> String {
+    let path = folder.join("template.jinja");
+    let source = "{% for m in messages %}{{ m.role }} {{ m.content | replace('\\n', ' ') }} {% endfor %}assistant ";
+    std::fs::write(&path, source).expect("a file can be written");
+    path.display().to_string()
+}
+
+/// The command with an empty store and no network.
+fn command(store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_argand"));
+    command.env("HF_HUB_CACHE", store).env("HF_HUB_OFFLINE", "1").env("XDG_STATE_HOME", store);
+    command.env_remove("ARGAND_TIER").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    command(store.path()).args(arguments).output().expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("output is UTF-8")
+}
+
+/// The command fails with this code; standard error has `what` in a line that begins with `error:`, and nothing of a
+/// panic; standard output is empty.
+fn fails(arguments: &[&str], code: i32, what: &str) {
+    let output = run(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    let told = if code == 2 {
+        error.contains(what)
+    } else {
+        error.lines().any(|l| l.starts_with("error:") && l.contains(what))
+    };
+    assert!(told, "{arguments:?}: expected {what:?} in {error}");
+    assert!(!error.contains("panicked") && output.stdout.is_empty(), "{arguments:?}: {error}");
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn help_has_examples_for_every_command() {
+    let help = succeeds(&["--help"]);
+    let commands =
+        ["chat", "run", "bench", "eval", "count", "draw", "quantize", "verify", "doctor", "pull", "list", "show", "rm"];
+    for name in commands {
+        assert!(help.contains(&format!("\n  {name} ")), "{name} is not in the help");
+        let nested: &[&str] = if name == "eval" { &["eval", "perplexity", "--help"] } else { &[name, "--help"] };
+        let own = succeeds(nested);
+        assert!(own.contains("Examples:") && own.contains(&format!("argand {name}")), "{name}: {own}");
+        assert!(own.lines().all(|l| l.chars().count() <= 100), "{name} has long lines");
+    }
+    assert!(succeeds(&["--version"]).starts_with("argand "));
+}
+
+#[test]
+fn wrong_usage_is_told_with_code_2() {
+    fails(&["run", "m", "p", "--temprature", "0"], 2, "--temperature");
+    fails(&["fly"], 2, "unrecognized subcommand");
+    fails(&["run"], 2, "<MODEL>");
+    fails(&["run", "m", "p", "--threads", "0"], 2, "--threads");
+    fails(&["run", "m", "p", "--kv", "q3"], 2, "q8_0");
+    fails(&["run", "m", "p", "-n", "0"], 2, "--max-tokens");
+    fails(&["run", "m", "--file", "x", "prompt"], 2, "cannot be used with");
+    fails(&["quantize", "a", "b", "--to", "Q9"], 2, "Q4_K_M");
+}
+
+#[test]
+fn wrong_meaning_is_told_with_code_1() {
+    let model = model();
+    fails(&["run", &model, "p", "--top-p", "7"], 1, "top_p is 7");
+    fails(&["run", &model, "p", "--temperature", "nan"], 1, "temperature is NaN");
+    fails(&["run", &model, "p", "--logit-bias", "x"], 1, "ID=VALUE");
+    fails(&["run", &model, "p", "--tier", "sse9"], 1, "sse9");
+    fails(&["run", &model, "p", "--stop", ""], 1, "--stop");
+    fails(&["count", &model, "--weights", "Q9"], 1, "Q4_K");
+}
+
+#[test]
+fn models_that_are_not_there_are_told() {
+    fails(&["run", "smolm2", "p"], 1, "did you mean smollm2-135m-instruct");
+    fails(&["run", "zzzz", "p"], 1, "no model is called");
+    fails(&["run", "/no/such/model.gguf", "p"], 1, "/no/such/model.gguf");
+    fails(&["run", "smollm2", "p"], 1, "HF_HUB_OFFLINE");
+    fails(&["pull", "a/b/c"], 1, "a/b/c");
+    fails(&["show", "owner/name"], 1, "not on this machine");
+    fails(&["rm", "smollm2", "--yes"], 1, "not on this machine");
+    fails(&["draw", "/no/config.json"], 1, "cannot read /no/config.json");
+    let hint = text(&run(&["run", "zzzz", "p"]).stderr);
+    assert!(hint.contains("hint:") && hint.contains("argand list --known"), "{hint}");
+}
+
+#[test]
+fn prompts_that_cannot_be_answered_are_told() {
+    let model = model();
+    fails(&["run", &model, ""], 1, "the prompt is empty");
+    fails(&["run", &model], 1, "the prompt is empty");
+    fails(&["run", &model, "--file", "/no/prompt"], 1, "cannot read the prompt from /no/prompt");
+}
+
+#[test]
+fn corrupted_files_are_told_by_name() {
+    let whole = std::fs::read(model()).expect("the tiny model is there");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("broken.gguf");
+    let mut versions: Vec<Vec<u8>> =
+        [0, 3, 4, 24, whole.len() / 2, whole.len() - 1].map(|n| whole[..n].to_vec()).into();
+    for (at, byte) in [(0, 0x20), (4, 0xFF), (8, 0xFF), (15, 0x80), (16, 0xFF), (23, 0x7F)] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= byte;
+        versions.push(flipped);
+    }
+    for version in versions {
+        std::fs::write(&path, version).expect("a file can be written");
+        let name = path.display().to_string();
+        for command in [["run", &name, "p"].as_slice(), &["count", &name], &["verify", &name]] {
+            let output = run(command);
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+            assert!(error.starts_with("error:") && error.contains("broken.gguf"), "{command:?}: {error}");
+            assert!(!error.contains("panicked"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn readings_need_no_weights() {
+    let config = tiny("llama").join("config.json").display().to_string();
+    let counted: serde_json::Value = serde_json::from_str(&succeeds(&["count", &config, "--json"])).expect("JSON");
+    let whole: serde_json::Value = serde_json::from_str(&succeeds(&["count", &model(), "--json"])).expect("JSON");
+    assert_eq!(counted["parameters"], whole["parameters"]);
+    assert_eq!(counted["flops_symbolic"], whole["flops_symbolic"]);
+    assert!(succeeds(&["draw", &config]).contains("layers ×2"));
+    assert!(succeeds(&["draw", &config, "--format", "svg"]).starts_with("<svg"));
+    assert!(succeeds(&["draw", &config, "--format", "dot"]).starts_with("digraph"));
+    assert!(succeeds(&["draw", &model(), "--plan"]).contains("linear[N]"));
+}
+
+#[test]
+fn the_ladder_holds_on_every_page() {
+    for page in std::fs::read_dir(tiny("")).expect("the tiny models are there").flatten() {
+        let model = page.path().join("model.gguf");
+        // Some pages have no GGUF form.
+        let model = if model.exists() { model } else { page.path().join("model.safetensors") };
+        let model = model.display().to_string();
+        let told = succeeds(&["verify", &model, "--threads", "2"]);
+        assert!(told.contains("fused plan, scalar, f32 products"), "{told}");
+    }
+}
+
+#[test]
+fn the_store_is_listed_without_a_network() {
+    assert!(succeeds(&["list", "--known"]).contains("smollm2-135m-instruct"));
+    assert_eq!(succeeds(&["list"]), "");
+    assert_eq!(succeeds(&["list", "--json"]).trim(), "[]");
+    assert!(succeeds(&["show", "smollm2"]).contains("Apache-2.0"));
+    let doctor: serde_json::Value = serde_json::from_str(&succeeds(&["doctor", "--quick", "--json"])).expect("JSON");
+    assert!(doctor["threads"].as_u64().is_some_and(|n| n >= 1), "{doctor}");
+}
+
+#[test]
+fn quantized_files_are_complete_or_absent() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("small.gguf").display().to_string();
+    let told = succeeds(&["quantize", &model(), &out, "--to", "q8_0"]);
+    assert!(told.contains("bits per weight"), "{told}");
+    assert!(
+        std::fs::metadata(&out).expect("it was written").len() < std::fs::metadata(model()).expect("it is there").len()
+    );
+    fails(&["quantize", &model(), &out, "--to", "Q8_0"], 1, "--force");
+    fails(&["quantize", &out, &out, "--to", "Q8_0", "--force"], 1, "is the input");
+    let hf = tiny("llama").join("model.safetensors").display().to_string();
+    let other = folder.path().join("other.gguf").display().to_string();
+    fails(&["quantize", &hf, &other, "--to", "Q8_0"], 1, "only GGUF");
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("it is there").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["small.gguf"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let mut child = command(store.path())
+        .args(["draw", &model(), "--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn prompts_come_from_standard_input() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let mut child = command(store.path())
+        .args(["run", &model(), "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    child.stdin.take().expect("it is piped").write_all(b"  \n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the prompt is empty"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer_and_only_the_answer() {
+    let model = model();
+    let raw = |more: &[&str]| {
+        let mut all = vec!["run", &model, "--raw", "hello", "-n", "6", "--ignore-eos"];
+        all.extend(more);
+        let output = run(&all);
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(raw(&["--seed", "7"]), raw(&["--seed", "7", "--lookup"]));
+    assert_eq!(raw(&["--temperature", "0"]), raw(&["--temperature", "0", "--threads", "1", "--seed", "3"]));
+    let told: serde_json::Value = serde_json::from_str(&raw(&["--temperature", "0", "--json"])).expect("JSON");
+    assert_eq!(told["usage"]["completion_tokens"], 6);
+    assert_eq!(format!("{}\n", told["text"].as_str().expect("text")), raw(&["--temperature", "0"]));
+}
+
+#[test]
+fn long_prompts_are_told_with_the_context() {
+    let model = model();
+    let long = "hello ".repeat(40);
+    fails(&["run", &model, "--raw", &long, "--context", "8"], 1, "the context holds 8");
+    let hint = text(&run(&["run", &model, "--raw", &long, "--context", "8"]).stderr);
+    assert!(hint.contains("hint: a larger context is asked for with --context"), "{hint}");
+}
+
+#[test]
+fn a_model_without_a_template_says_what_to_do() {
+    let model = model();
+    fails(&["run", &model, "hello"], 1, "no chat template");
+    fails(&["run", &model, "hello", "--template", "nothing"], 1, "chatml");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    succeeds(&["run", &model, "hello", "--template", &template(folder.path()), "-n", "2"]);
+}
+
+#[test]
+fn a_chat_can_be_a_script() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let saved = store.path().join("talk.json");
+    let script = format!(
+        "/system be brief\nhello\n\"\"\"\ntwo\nlines\n\"\"\"\n/regenerate\n/save {}\n/quit\nnever\n",
+        saved.display()
+    );
+    let chat = |script: &str| {
+        let mut child = command(store.path())
+            .args(["chat", &model(), "--template", &template(store.path()), "-n", "3", "--seed", "1"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        child.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("it reads");
+        child.wait_with_output().expect("it ends")
+    };
+    let output = chat(&script);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let messages: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&saved).expect("it was saved")).expect("JSON");
+    let roles: Vec<&str> = messages.as_array().into_iter().flatten().filter_map(|m| m["role"].as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
+    assert_eq!(messages[3]["content"], "two\nlines");
+    let wrong = chat("/fly\n");
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong.stderr).contains("there is no command /fly"), "{}", text(&wrong.stderr));
+}

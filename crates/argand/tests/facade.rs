@@ -1,0 +1,87 @@
+//! The façade as another program would use it.
+
+use argand::{ChatTemplate, Generation, LoadOptions, Model, OpenOptions, Sampling};
+
+fn path() -> String {
+    format!("{}/../argand-models/tests/tiny/llama/model.gguf", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The tiny vocabulary has letters and spaces only.
+const TEMPLATE: &str = "{% for m in messages %}{{ m.role }} {{ m.content }} {% endfor %}assistant ";
+
+fn template() -> ChatTemplate {
+    ChatTemplate::new(TEMPLATE, Default::default()).expect("it compiles")
+}
+
+/// A model of a few thousand random weights: it babbles, but all machinery around it is real.
+fn tiny() -> Model {
+    let mut model = Model::open(&path()).expect("the tiny model opens");
+    model.set_template(template());
+    *model.generation_mut() =
+        Generation { sampling: Sampling::greedy(), max_tokens: Some(5), ignore_eos: true, ..Generation::default() };
+    model
+}
+
+fn read(answer: argand::Answer<'_>) -> String {
+    answer.map(|piece| piece.expect("the step runs")).collect()
+}
+
+#[test]
+fn ten_lines_stream_an_answer() -> Result<(), Box<dyn std::error::Error>> {
+    let mut model = Model::open(&path())?;
+    model.generation_mut().max_tokens = Some(8);
+    let mut streamed = String::new();
+    let mut answer = model.complete("hello")?;
+    for piece in answer.by_ref() {
+        streamed += &piece?;
+    }
+    assert_eq!(streamed, answer.text());
+    assert!(answer.usage().is_some_and(|u| u.completion_tokens <= 8));
+    Ok(())
+}
+
+#[test]
+fn a_second_turn_computes_only_what_is_new() {
+    let mut model = tiny();
+    let first = read(model.chat("hello").expect("it is asked"));
+    assert_eq!(model.messages().len(), 2);
+    assert_eq!(model.messages()[1].content, Some(first.into()));
+    let mut answer = model.chat("again").expect("it is asked");
+    answer.by_ref().for_each(|piece| assert!(piece.is_ok()));
+    let usage = answer.usage().expect("it has ended");
+    assert!(usage.cached_tokens > 0 && usage.cached_tokens < usage.prompt_tokens, "{usage:?}");
+}
+
+#[test]
+fn regenerating_replaces_the_answer() {
+    let mut model = tiny();
+    assert!(model.regenerate().is_err());
+    let first = read(model.chat("hello").expect("it is asked"));
+    let second = read(model.regenerate().expect("there is an answer"));
+    assert_eq!(first, second, "greedy answers are the same");
+    assert_eq!(model.messages().len(), 2);
+    model.set_system("be brief");
+    model.reset();
+    assert_eq!(model.messages().len(), 1);
+}
+
+#[test]
+fn an_answer_that_is_dropped_stays_as_far_as_it_went() {
+    let mut model = tiny();
+    drop(model.chat("hello").expect("it is asked"));
+    assert_eq!(model.messages().len(), 2);
+    assert!(model.engine().is_idle());
+    assert!(!read(model.chat("go on").expect("it is asked")).is_empty());
+}
+
+#[test]
+fn a_refused_turn_leaves_the_conversation_alone() {
+    let load = LoadOptions { context: Some(48), ..LoadOptions::default() };
+    let mut model =
+        Model::load(path().as_ref(), &OpenOptions { load, ..OpenOptions::default() }, &mut |_| {}).expect("it loads");
+    assert!(model.chat("hello").is_err(), "it has no template");
+    model.set_template(template());
+    let refused = model.chat(&"long ".repeat(100)).err().map(|e| e.to_string());
+    assert!(refused.is_some_and(|e| e.contains("the context holds 48")));
+    assert!(model.messages().is_empty());
+}
