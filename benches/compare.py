@@ -71,7 +71,13 @@ def ours_first(args, model):
 
 def peer_first(args, model):
     command = [args.llama_cli, "-m", model, "-p", PROMPT, "-n", "1", "--temp", "0", "-t", args.threads]
-    return run([str(c) for c in [*command, "-no-cnv", *args.peer_args]], args.threads)[1:]
+    return run([str(c) for c in [*command, *args.one_shot, *args.peer_args]], args.threads)[1:]
+
+
+def one_shot(tool):
+    """What keeps the tool from beginning a conversation; older ones have no such argument and need none."""
+    told = subprocess.run([str(tool), "--help"], capture_output=True, text=True)
+    return ["-no-cnv"] if "-no-cnv" in told.stdout + told.stderr else []
 
 
 def main():
@@ -89,6 +95,7 @@ def main():
     args = parser.parse_args()
     beside = [Path(args.llama_bench).with_name(name) for name in ("llama-completion", "llama-cli")]
     args.llama_cli = args.llama_cli or next((p for p in beside if p.exists()), None)
+    args.one_shot = one_shot(args.llama_cli) if args.llama_cli else []
     if shutil.which(args.argand) is None:
         sys.exit(f"{args.argand} cannot be run; build it with `cargo build --release` or name it with --argand")
 

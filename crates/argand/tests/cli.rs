@@ -241,6 +241,7 @@ fn the_same_seed_gives_the_same_answer_and_only_the_answer() {
     assert_eq!(raw(&["--temperature", "0"]), raw(&["--temperature", "0", "--threads", "1", "--seed", "3"]));
     let told: serde_json::Value = serde_json::from_str(&raw(&["--temperature", "0", "--json"])).expect("JSON");
     assert_eq!(told["usage"]["completion_tokens"], 6);
+    assert_eq!(told["finish_reason"], "length");
     assert_eq!(format!("{}\n", told["text"].as_str().expect("text")), raw(&["--temperature", "0"]));
 }
 
@@ -291,4 +292,53 @@ fn a_chat_can_be_a_script() {
     let wrong = chat("/fly\n");
     assert_eq!(wrong.status.code(), Some(1));
     assert!(text(&wrong.stderr).contains("there is no command /fly"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_full_context_is_told() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let mut child = command(store.path())
+        .args(["chat", &model(), "--template", &template(store.path()), "--context", "40", "--ignore-eos"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the command starts");
+    child.stdin.take().expect("it is piped").write_all(b"hi\n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let told = text(&output.stderr);
+    assert!(output.status.success() && told.contains("the context of 40 tokens is full; /reset"), "{told}");
+}
+
+#[test]
+fn perplexity_and_divergence_of_a_random_model_are_as_expected() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("text.txt").display().to_string();
+    let words: String = (0..400).map(|i: u32| char::from(b'a' + (i * i % 23) as u8)).collect();
+    std::fs::write(&file, words).expect("a file can be written");
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&succeeds(&[arguments, &["--json", "--chunk", "32"]].concat())).expect("JSON")
+    };
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let model = model();
+    let scored = json(&["eval", "perplexity", &model, &file]);
+    // A model that knows nothing is about as surprised as by throwing a die with a side for each of 61 tokens.
+    assert!((40.0..120.0).contains(&number(&scored["perplexity"])), "{scored}");
+    // The second half of each chunk, but for its last token, predicts a token that is known.
+    assert_eq!(number(&scored["tokens"]), 15.0 * number(&scored["chunks"]));
+    let small = folder.path().join("small.gguf").display().to_string();
+    succeeds(&["quantize", &model, &small, "--to", "Q8_0"]);
+    let distance = json(&["eval", "kl", &small, &file]);
+    assert!((1e-9..1e-3).contains(&number(&distance["kl_nats"])), "{distance}");
+    fails(&["eval", "perplexity", &model, &file, "--chunk", "512"], 1, "fewer than one chunk of 512");
+    fails(&["eval", "kl", &model, &file, "--exact"], 1, "--exact");
+}
+
+#[test]
+fn bench_writes_a_line_for_each_test() {
+    let told = succeeds(&["bench", &model(), "--pp", "8", "--tg", "4", "--batch", "1,2", "--reps", "2", "--plain"]);
+    let lines: Vec<Vec<&str>> = told.lines().map(|l| l.split(' ').collect()).collect();
+    let names: Vec<(&str, &str)> = lines.iter().map(|l| (l[0], l[2])).collect();
+    assert_eq!(names, [("pp", "pp8"), ("tg", "tg4"), ("tg", "tg4x2")]);
+    assert!(lines.iter().all(|l| l[1].parse::<f64>().is_ok_and(|rate| rate > 0.0)), "{told}");
 }

@@ -98,6 +98,7 @@ fn report(answer: &Answer<'_>) -> serde_json::Value {
     serde_json::json!({
         "text": answer.text(),
         "tokens": answer.tokens(),
+        "finish_reason": answer.finish().map_or("interrupted", |f| f.openai().unwrap_or("error")),
         "finish": answer.finish().map_or("interrupted".into(), ToString::to_string),
         "usage": answer.usage(),
         "timing": {

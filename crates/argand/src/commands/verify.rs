@@ -133,14 +133,14 @@ fn relative(a: &[f32], b: &[f32]) -> f64 {
     if a.len() != b.len() || !difference.is_finite() { f64::INFINITY } else { difference / norm.max(f64::MIN_POSITIVE) }
 }
 
-/// What the `depth`-th value may differ: rounding errors of one value add up like a random walk over those before it.
+/// What the `depth`-th value may differ: roundings of one value add up like a random walk over those before it.
 ///
-/// An f32 product of thousands of terms is off by about `2^-24 * sqrt(terms)`, and where that flips the rounding of a
-/// cached half float, by `2^-11` in few elements. Integer products round inputs to 127 levels of the largest of 32
-/// values, which is about `2.5` times their root mean square.
+/// Keys and values are cached as half floats. Where an f32 difference flips such a rounding, the element moves by
+/// `2^-11`; that happens to few elements, so their norm moves by a fraction of it. Integer products round inputs to 127
+/// levels of the largest of 32 values, which is about 2.5 times their root mean square.
 fn tolerance(rung: Rung, depth: usize) -> f64 {
-    let step = if rung.exact { 64.0 * f64::from(f32::EPSILON) } else { 2.5 / 127.0 / 12f64.sqrt() };
-    4.0 * step * (depth as f64).sqrt()
+    let step = if rung.exact { 0.25 * 2f64.powi(-11) } else { 4.0 * 2.5 / 127.0 / 12f64.sqrt() };
+    step * (depth as f64).sqrt()
 }
 
 fn compare(rung: Rung, reference: &[Named], found: &[Named]) -> Outcome {
