@@ -154,7 +154,7 @@ impl Quantize {
         let bits = |bytes: u64| bytes as f64 * 8.0 / elements as f64;
         let size = |bytes: u64| format!("{} ({:.2} bits per weight)", argand_hub::human_bytes(bytes), bits(bytes));
         let (before, output) = (checkpoint.file_bytes(), self.output.display());
-        Ok(ui::out(&format!("{output}: {}, was {}\n", size(bytes), size(before)))?)
+        Ok(ui::out(&format!("{output}: {}, was {}; {}\n", size(bytes), size(before), tally(&specs)))?)
     }
 
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
@@ -177,6 +177,13 @@ impl Quantize {
         }
         Ok(())
     }
+}
+
+/// How many tensors have which format: `61 F32, 180 Q4_K, 30 Q6_K`.
+fn tally(specs: &[TensorSpec]) -> String {
+    let number = |codec: &Codec| specs.iter().filter(|s| s.codec == *codec).count();
+    let used = Codec::ALL.iter().filter(|c| number(c) > 0);
+    used.map(|c| format!("{} {c}", number(c))).collect::<Vec<_>>().join(", ")
 }
 
 /// Hands the tensor's bytes in format `to` to `write`, piece by piece.
