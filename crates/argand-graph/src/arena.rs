@@ -31,12 +31,7 @@ pub fn plan(buffers: &[Lifetime], align: usize) -> (Vec<usize>, usize) {
         let mut busy: Vec<(usize, usize)> = placed
             .iter()
             .filter(|p| buffers[**p].meets(&buffers[i]))
-            .map(|p| {
-                (
-                    offsets[*p],
-                    offsets[*p] + buffers[*p].size.next_multiple_of(align),
-                )
-            })
+            .map(|p| (offsets[*p], offsets[*p] + buffers[*p].size.next_multiple_of(align)))
             .collect();
         busy.sort_unstable();
         offsets[i] = tightest_gap(&busy, size);
@@ -82,13 +77,7 @@ mod tests {
 
     #[test]
     fn a_chain_needs_two_buffers() {
-        let chain: Vec<Lifetime> = (0..10)
-            .map(|i| Lifetime {
-                first: i,
-                last: i + 1,
-                size: 128,
-            })
-            .collect();
+        let chain: Vec<Lifetime> = (0..10).map(|i| Lifetime { first: i, last: i + 1, size: 128 }).collect();
         assert_eq!(plan(&chain, 64).1, 256);
     }
 }

@@ -33,11 +33,7 @@ pub struct T<'g> {
 impl Builder {
     /// An empty graph of that name.
     pub fn new(name: &str) -> Self {
-        Builder {
-            graph: name.to_string(),
-            path: "model".to_string(),
-            inner: RefCell::default(),
-        }
+        Builder { graph: name.to_string(), path: "model".to_string(), inner: RefCell::default() }
     }
 
     /// Ends the graph with its output.
@@ -46,16 +42,11 @@ impl Builder {
     /// The first mistake that was made while building.
     pub fn finish(self, output: Value) -> Result<Graph, GraphError> {
         let name = self.graph.clone();
-        Ok(Graph {
-            name,
-            body: self.into_body(output)?,
-        })
+        Ok(Graph { name, body: self.into_body(output)? })
     }
 
     fn into_body(self, output: Value) -> Result<Body, GraphError> {
-        let Inner {
-            mut body, error, ..
-        } = self.inner.into_inner();
+        let Inner { mut body, error, .. } = self.inner.into_inner();
         body.output = output;
         match error {
             Some(error) => Err(error),
@@ -80,12 +71,7 @@ impl Builder {
     /// A stored parameter.
     #[track_caller]
     pub fn weight(&self, name: &str, shape: Shape) -> T<'_> {
-        self.source(
-            Op::Weight {
-                name: name.to_string(),
-            },
-            Type::Tensor(shape),
-        )
+        self.source(Op::Weight { name: name.to_string() }, Type::Tensor(shape))
     }
 
     pub(crate) fn source(&self, op: Op, ty: Type) -> T<'_> {
@@ -95,12 +81,7 @@ impl Builder {
         }
         let v = Value(inner.body.nodes.len() as u32);
         inner.seen.insert((op.clone(), vec![]), v);
-        inner.body.nodes.push(Node {
-            op,
-            ins: vec![],
-            ty,
-            name: None,
-        });
+        inner.body.nodes.push(Node { op, ins: vec![], ty, name: None });
         T { g: self, v }
     }
 
@@ -128,12 +109,7 @@ impl Builder {
             types.into_iter().next().unwrap_or(Type::State)
         });
         let v = Value(inner.body.nodes.len() as u32);
-        inner.body.nodes.push(Node {
-            op: key.0.clone(),
-            ins: key.1.clone(),
-            ty,
-            name: None,
-        });
+        inner.body.nodes.push(Node { op: key.0.clone(), ins: key.1.clone(), ty, name: None });
         inner.seen.insert(key, v);
         T { g: self, v }
     }
@@ -181,15 +157,7 @@ impl<'g> T<'g> {
     pub fn rms_norm(self, name: &str, eps: f32) -> Self {
         let last = self.ty().shape().last().copied().unwrap_or(Dim::from(0));
         let w = self.g.weight(name, vec![last]);
-        self.g
-            .push(
-                Op::Norm {
-                    kind: NormKind::Rms,
-                    eps: F(eps),
-                },
-                &[self, w],
-            )
-            .named(name)
+        self.g.push(Op::Norm { kind: NormKind::Rms, eps: F(eps) }, &[self, w]).named(name)
     }
 
     /// `[M, H*D]` cut into heads: `[M, H, D]`.
@@ -216,10 +184,7 @@ impl<'g> T<'g> {
     pub fn attend(self, k: Self, v: Self, spec: &AttentionSpec) -> Self {
         let state = self.g.push(Op::State(spec.kv), &[]);
         let state = self.g.push(Op::Write(spec.kv), &[state, k, v]);
-        self.g
-            .push(Op::Attention(spec.clone()), &[self, state])
-            .merge()
-            .named("attn")
+        self.g.push(Op::Attention(spec.clone()), &[self, state]).merge().named("attn")
     }
 
     /// The rows whose logits are wanted: `[R, D]`.
@@ -231,12 +196,7 @@ impl<'g> T<'g> {
 
     /// A layer for each of `kinds`; layers of equal kind share one body. Names inside get the prefix `prefix.i.`.
     #[track_caller]
-    pub fn repeat<K: PartialEq>(
-        self,
-        prefix: &str,
-        kinds: &[K],
-        layer: impl for<'b> Fn(T<'b>, &K) -> T<'b>,
-    ) -> Self {
+    pub fn repeat<K: PartialEq>(self, prefix: &str, kinds: &[K], layer: impl for<'b> Fn(T<'b>, &K) -> T<'b>) -> Self {
         let mut firsts: Vec<&K> = Vec::new();
         let order = kinds.iter().map(|kind| {
             firsts.iter().position(|k| *k == kind).unwrap_or_else(|| {
@@ -247,11 +207,8 @@ impl<'g> T<'g> {
         let order: Vec<usize> = order.collect();
         let mut bodies = Vec::new();
         for (i, kind) in firsts.into_iter().enumerate() {
-            let sub = Builder {
-                graph: self.g.graph.clone(),
-                path: format!("{prefix}, body {i}"),
-                inner: RefCell::default(),
-            };
+            let sub =
+                Builder { graph: self.g.graph.clone(), path: format!("{prefix}, body {i}"), inner: RefCell::default() };
             let carry = sub.source(Op::Carry, self.ty());
             let out = layer(carry, kind).v;
             match sub.into_body(out) {
@@ -262,14 +219,7 @@ impl<'g> T<'g> {
                 }
             }
         }
-        self.g.push(
-            Op::Repeat {
-                prefix: prefix.to_string(),
-                bodies,
-                order,
-            },
-            &[self],
-        )
+        self.g.push(Op::Repeat { prefix: prefix.to_string(), bodies, order }, &[self])
     }
 
     /// Any function of one value.

@@ -18,9 +18,7 @@ pub fn check(graph: &Graph) -> Result<(), String> {
             list(body).map_err(|e| format!("{prefix}, body {i}: {e}"))?;
             let carry = body.nodes.iter().find(|n| n.op == Op::Carry).map(|n| &n.ty);
             if carry != Some(&body.node(body.output).ty) {
-                return Err(format!(
-                    "{prefix}, body {i}: comes in as {carry:?}, goes out as another type"
-                ));
+                return Err(format!("{prefix}, body {i}: comes in as {carry:?}, goes out as another type"));
             }
         }
     }
@@ -56,9 +54,5 @@ fn agrees(node: &Node, body: &Body) -> Result<(), String> {
     }
     let types: Vec<_> = node.ins.iter().map(|v| body.node(*v).ty.clone()).collect();
     let ty = (node.op.row().shape)(&node.op, &types)?;
-    if ty == node.ty {
-        Ok(())
-    } else {
-        Err(format!("typed {} but its row says {ty}", node.ty))
-    }
+    if ty == node.ty { Ok(()) } else { Err(format!("typed {} but its row says {ty}", node.ty)) }
 }

@@ -63,26 +63,17 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
             let ins: Vec<Type> = node.ins.iter().map(|v| body.node(*v).ty.clone()).collect();
             let cost = (node.op.row().cost)(&node.op, &ins, &node.ty);
             let weights = node.ins.iter().filter_map(|v| match &body.node(*v).op {
-                Op::Weight { name } => Some((
-                    format!("{prefix}{name}"),
-                    elems(&body.node(*v).ty).constant() as usize,
-                )),
+                Op::Weight { name } => Some((format!("{prefix}{name}"), elems(&body.node(*v).ty).constant() as usize)),
                 _ => None,
             });
             let weights: Vec<(String, usize)> = weights.collect();
             if cost == Default::default() && weights.is_empty() {
                 continue;
             }
-            let name = node
-                .name
-                .clone()
-                .unwrap_or_else(|| named_by_user(body, v, &node.op));
+            let name = node.name.clone().unwrap_or_else(|| named_by_user(body, v, &node.op));
             let at = *index.entry(name.clone()).or_insert(rows.len());
             if at == rows.len() {
-                rows.push(CountRow {
-                    name,
-                    ..CountRow::default()
-                });
+                rows.push(CountRow { name, ..CountRow::default() });
             }
             let row = &mut rows[at];
             row.times += 1;
@@ -94,13 +85,8 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
                 let bytes = stored(&weight, n);
                 row.weight_bytes += &match (&cost.table_rows, n) {
                     (Some(read), 1..) => {
-                        let rows_of_table = body
-                            .node(node.ins[0])
-                            .ty
-                            .rows()
-                            .and_then(|d| d.known())
-                            .unwrap_or(1)
-                            .max(1);
+                        let rows_of_table =
+                            body.node(node.ins[0]).ty.rows().and_then(|d| d.known()).unwrap_or(1).max(1);
                         read.clone() * (bytes / rows_of_table)
                     }
                     _ => Poly::from(bytes),
@@ -108,30 +94,14 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
             }
         }
     }
-    let params = graph
-        .weights()
-        .iter()
-        .map(|w| w.shape.iter().product::<usize>())
-        .sum();
-    let state_per_token = graph
-        .states()
-        .iter()
-        .map(|kv| kv.heads * (kv.dim_k + kv.dim_v))
-        .sum();
-    Count {
-        rows,
-        params,
-        state_per_token,
-    }
+    let params = graph.weights().iter().map(|w| w.shape.iter().product::<usize>()).sum();
+    let state_per_token = graph.states().iter().map(|kv| kv.heads * (kv.dim_k + kv.dim_v)).sum();
+    Count { rows, params, state_per_token }
 }
 
 /// An unnamed op is told by its op name, and by what it is done to when that has a name.
 fn named_by_user(body: &Body, v: crate::Value, op: &Op) -> String {
-    let first = body
-        .node(v)
-        .ins
-        .iter()
-        .find_map(|i| body.node(*i).name.as_deref());
+    let first = body.node(v).ins.iter().find_map(|i| body.node(*i).name.as_deref());
     match (op, first) {
         (Op::Attention(_), _) => "attention".into(),
         (Op::Write(_), _) => "cache write".into(),
@@ -155,10 +125,6 @@ fn layers(graph: &Graph) -> Vec<(String, &Body)> {
 impl At {
     /// A step of `n` tokens of one sequence after `past` tokens, with logits of the last row.
     pub fn step(n: usize, past: usize) -> At {
-        At {
-            n,
-            r: 1,
-            s: past + n.div_ceil(2),
-        }
+        At { n, r: 1, s: past + n.div_ceil(2) }
     }
 }

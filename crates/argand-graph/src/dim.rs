@@ -46,21 +46,13 @@ impl Dim {
 
     /// The value for given symbols.
     pub fn eval(self, at: &impl Fn(Sym) -> usize) -> usize {
-        self.constant
-            + Sym::ALL
-                .iter()
-                .zip(self.factors)
-                .map(|(s, k)| k * at(*s))
-                .sum::<usize>()
+        self.constant + Sym::ALL.iter().zip(self.factors).map(|(s, k)| k * at(*s)).sum::<usize>()
     }
 }
 
 impl From<usize> for Dim {
     fn from(constant: usize) -> Self {
-        Dim {
-            constant,
-            factors: [0; Sym::ALL.len()],
-        }
+        Dim { constant, factors: [0; Sym::ALL.len()] }
     }
 }
 

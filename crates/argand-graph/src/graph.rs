@@ -67,10 +67,7 @@ impl Body {
 
     /// Every value with its node, in execution order.
     pub fn iter(&self) -> impl Iterator<Item = (Value, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .map(|(i, n)| (Value(i as u32), n))
+        self.nodes.iter().enumerate().map(|(i, n)| (Value(i as u32), n))
     }
 
     /// The state of the layer, if it keeps one.
@@ -104,20 +101,14 @@ impl Graph {
     /// The repetitions, in order.
     pub fn repeats(&self) -> impl Iterator<Item = (&str, &[Arc<Body>], &[usize])> {
         self.body.nodes.iter().filter_map(|n| match &n.op {
-            Op::Repeat {
-                prefix,
-                bodies,
-                order,
-            } => Some((prefix.as_str(), bodies.as_slice(), order.as_slice())),
+            Op::Repeat { prefix, bodies, order } => Some((prefix.as_str(), bodies.as_slice(), order.as_slice())),
             _ => None,
         })
     }
 
     /// What each layer keeps per token, in layer order.
     pub fn states(&self) -> Vec<KvSpec> {
-        self.repeats()
-            .flat_map(|(_, bodies, order)| order.iter().filter_map(|b| bodies[*b].state().copied()))
-            .collect()
+        self.repeats().flat_map(|(_, bodies, order)| order.iter().filter_map(|b| bodies[*b].state().copied())).collect()
     }
 
     /// Every weight, once, in the order of first use.
@@ -126,27 +117,16 @@ impl Graph {
         let mut push = |node: &Node, prefix: &str| {
             if let Op::Weight { name } = &node.op {
                 let shape = node.ty.shape().iter().filter_map(|d| d.known()).collect();
-                let weight = WeightRef {
-                    name: format!("{prefix}{name}"),
-                    shape,
-                };
+                let weight = WeightRef { name: format!("{prefix}{name}"), shape };
                 if !all.contains(&weight) {
                     all.push(weight);
                 }
             }
         };
         for node in &self.body.nodes {
-            if let Op::Repeat {
-                prefix,
-                bodies,
-                order,
-            } = &node.op
-            {
+            if let Op::Repeat { prefix, bodies, order } = &node.op {
                 for (layer, body) in order.iter().enumerate() {
-                    bodies[*body]
-                        .nodes
-                        .iter()
-                        .for_each(|n| push(n, &layer_prefix(prefix, layer)));
+                    bodies[*body].nodes.iter().for_each(|n| push(n, &layer_prefix(prefix, layer)));
                 }
             }
             push(node, "");

@@ -25,8 +25,5 @@ pub use builder::{Builder, T};
 pub use count::{Count, CountRow, count};
 pub use dim::{Dim, Shape, Sym, Type};
 pub use graph::{Body, Graph, GraphError, Node, Value, WeightRef, layer_prefix};
-pub use op::{
-    AttentionSpec, BatchInput, Binary, F, KvSpec, NormKind, Op, Reduce, Rope, RopeFreqs, RopeStyle,
-    Unary,
-};
+pub use op::{AttentionSpec, BatchInput, Binary, F, KvSpec, NormKind, Op, Reduce, Rope, RopeFreqs, RopeStyle, Unary};
 pub use poly::{At, Poly};

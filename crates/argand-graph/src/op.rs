@@ -105,10 +105,7 @@ pub struct RopeFreqs {
 
 impl RopeFreqs {
     fn bits(&self) -> (impl Iterator<Item = u64>, u32) {
-        (
-            self.inv_freq.iter().map(|f| f.to_bits()),
-            self.magnitude.to_bits(),
-        )
+        (self.inv_freq.iter().map(|f| f.to_bits()), self.magnitude.to_bits())
     }
 }
 
@@ -214,11 +211,7 @@ pub enum Op {
     /// `(x [N, D], rows [R]) -> [R, D]`
     GatherRows,
     /// `x -> x`: a body for each layer, `order[i]` says which.
-    Repeat {
-        prefix: String,
-        bodies: Vec<Arc<Body>>,
-        order: Vec<usize>,
-    },
+    Repeat { prefix: String, bodies: Vec<Arc<Body>>, order: Vec<usize> },
 }
 
 /// What an op costs, symbolic in the step.
@@ -290,11 +283,7 @@ impl fmt::Display for Op {
         let row = self.row();
         let fields = (row.print)(self);
         f.write_str(row.name)?;
-        if fields.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "({fields})")
-        }
+        if fields.is_empty() { Ok(()) } else { write!(f, "({fields})") }
     }
 }
 
@@ -303,27 +292,18 @@ fn arity(ins: &[Type], least: usize, most: usize) -> Result<(), String> {
     if (least..=most).contains(&ins.len()) {
         return Ok(());
     }
-    let wanted = if least == most {
-        least.to_string()
-    } else {
-        format!("{least} to {most}")
-    };
+    let wanted = if least == most { least.to_string() } else { format!("{least} to {most}") };
     Err(format!("{} inputs given, {wanted} expected", ins.len()))
 }
 
 fn last(t: &Type) -> Result<crate::Dim, String> {
-    t.shape()
-        .last()
-        .copied()
-        .ok_or_else(|| format!("a tensor was expected, found {t}"))
+    t.shape().last().copied().ok_or_else(|| format!("a tensor was expected, found {t}"))
 }
 
 /// Elements of a tensor or index.
 pub(crate) fn elems(t: &Type) -> Poly {
     match t {
-        Type::Tensor(shape) => shape
-            .iter()
-            .fold(Poly::from(1), |acc, d| &acc * &Poly::from(*d)),
+        Type::Tensor(shape) => shape.iter().fold(Poly::from(1), |acc, d| &acc * &Poly::from(*d)),
         Type::Index(dim) => Poly::from(*dim),
         Type::State => Poly::default(),
     }
@@ -331,15 +311,8 @@ pub(crate) fn elems(t: &Type) -> Poly {
 
 /// Cost of an op that touches each element of its output with `flops` operations and streams its tensors once.
 fn elementwise(ins: &[Type], out: &Type, flops: usize) -> Cost {
-    let moved = ins
-        .iter()
-        .chain([out])
-        .fold(Poly::default(), |acc, t| acc + elems(t) * 4);
-    Cost {
-        flops: elems(out) * flops,
-        activation_bytes: moved,
-        ..Cost::default()
-    }
+    let moved = ins.iter().chain([out]).fold(Poly::default(), |acc, t| acc + elems(t) * 4);
+    Cost { flops: elems(out) * flops, activation_bytes: moved, ..Cost::default() }
 }
 
 fn no_fields(_: &Op) -> String {

@@ -18,10 +18,7 @@ pub fn decompose(graph: &Graph, lacks: impl Fn(&Op) -> bool) -> Result<Graph, Gr
     map_bodies(graph, |body| decompose_body(&graph.name, body, &lacks)).map(|g| prune(&g))
 }
 
-fn map_bodies(
-    graph: &Graph,
-    f: impl Fn(&Body) -> Result<Body, GraphError>,
-) -> Result<Graph, GraphError> {
+fn map_bodies(graph: &Graph, f: impl Fn(&Body) -> Result<Body, GraphError>) -> Result<Graph, GraphError> {
     let mut body = f(&graph.body)?;
     for node in &mut body.nodes {
         if let Op::Repeat { bodies, .. } = &mut node.op {
@@ -30,10 +27,7 @@ fn map_bodies(
             }
         }
     }
-    Ok(Graph {
-        name: graph.name.clone(),
-        body,
-    })
+    Ok(Graph { name: graph.name.clone(), body })
 }
 
 fn prune_body(body: &Body) -> Body {
@@ -50,22 +44,12 @@ fn prune_body(body: &Body) -> Body {
     let mut nodes: Vec<Node> = Vec::new();
     for (v, node) in body.iter().filter(|(v, _)| live[v.index()]) {
         to[v.index()] = Value(nodes.len() as u32);
-        nodes.push(Node {
-            ins: node.ins.iter().map(|i| to[i.index()]).collect(),
-            ..node.clone()
-        });
+        nodes.push(Node { ins: node.ins.iter().map(|i| to[i.index()]).collect(), ..node.clone() });
     }
-    Body {
-        nodes,
-        output: to[body.output.index()],
-    }
+    Body { nodes, output: to[body.output.index()] }
 }
 
-fn decompose_body(
-    name: &str,
-    body: &Body,
-    lacks: &impl Fn(&Op) -> bool,
-) -> Result<Body, GraphError> {
+fn decompose_body(name: &str, body: &Body, lacks: &impl Fn(&Op) -> bool) -> Result<Body, GraphError> {
     let b = Builder::new(name);
     let mut to: Vec<T> = Vec::with_capacity(body.nodes.len());
     for node in &body.nodes {

@@ -38,10 +38,7 @@ impl Poly {
     pub fn at(&self, at: &At) -> f64 {
         let value = |s: Sym| at.get(s) as f64;
         let term = |(powers, k): (&Powers, &u128)| {
-            Sym::ALL
-                .iter()
-                .zip(powers)
-                .fold(*k as f64, |acc, (s, p)| acc * value(*s).powi(i32::from(*p)))
+            Sym::ALL.iter().zip(powers).fold(*k as f64, |acc, (s, p)| acc * value(*s).powi(i32::from(*p)))
         };
         self.0.iter().map(term).sum()
     }
@@ -67,12 +64,7 @@ impl From<Dim> for Poly {
 
 impl From<usize> for Poly {
     fn from(k: usize) -> Self {
-        Poly(
-            (k > 0)
-                .then_some((Powers::default(), k as u128))
-                .into_iter()
-                .collect(),
-        )
+        Poly((k > 0).then_some((Powers::default(), k as u128)).into_iter().collect())
     }
 }
 
@@ -129,13 +121,7 @@ impl fmt::Display for Poly {
                 .iter()
                 .zip(powers)
                 .filter(|(_, p)| **p > 0)
-                .map(|(s, p)| {
-                    if *p == 1 {
-                        format!("·{s}")
-                    } else {
-                        format!("·{s}^{p}")
-                    }
-                })
+                .map(|(s, p)| if *p == 1 { format!("·{s}") } else { format!("·{s}^{p}") })
                 .collect();
             write!(f, "{}{k}{symbols}", if i == 0 { "" } else { " + " })?;
         }

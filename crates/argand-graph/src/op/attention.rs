@@ -47,11 +47,7 @@ pub(super) const WRITE: Row = Row {
     },
     cost: |_, ins, _| {
         let written = elems(&ins[1]) + elems(&ins[2]);
-        Cost {
-            activation_bytes: written.clone() * 4,
-            state_elems: written,
-            ..Cost::default()
-        }
+        Cost { activation_bytes: written.clone() * 4, state_elems: written, ..Cost::default() }
     },
     gradient: None,
     decompose: None,
@@ -72,17 +68,10 @@ pub(super) const ATTENTION: Row = Row {
         };
         let n = heads_are(&ins[0], *heads, kv.dim_k)?;
         if kv.heads == 0 || heads % kv.heads != 0 {
-            return Err(format!(
-                "{heads} query heads are no multiple of {} key heads",
-                kv.heads
-            ));
+            return Err(format!("{heads} query heads are no multiple of {} key heads", kv.heads));
         }
         match ins[1] {
-            Type::State => Ok(Type::Tensor(vec![
-                n,
-                Dim::from(*heads),
-                Dim::from(kv.dim_v),
-            ])),
+            Type::State => Ok(Type::Tensor(vec![n, Dim::from(*heads), Dim::from(kv.dim_v)])),
             _ => Err(format!("a state was expected, found {}", ins[1])),
         }
     },
@@ -106,16 +95,9 @@ pub(super) const ATTENTION: Row = Row {
     in_place: None,
     print: |op| match op {
         Op::Attention(s) => {
-            let cap = s
-                .softcap
-                .map_or(String::new(), |c| format!(", softcap {}", c.0));
-            let window =
-                s.kv.window
-                    .map_or(String::new(), |w| format!(", window {w}"));
-            format!(
-                "{} heads over {}, scale {:.4}{cap}{window}",
-                s.heads, s.kv.heads, s.scale.0
-            )
+            let cap = s.softcap.map_or(String::new(), |c| format!(", softcap {}", c.0));
+            let window = s.kv.window.map_or(String::new(), |w| format!(", window {w}"));
+            format!("{} heads over {}, scale {:.4}{cap}{window}", s.heads, s.kv.heads, s.scale.0)
         }
         _ => String::new(),
     },

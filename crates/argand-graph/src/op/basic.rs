@@ -32,16 +32,10 @@ pub(super) const BINARY: Row = Row {
         let (a, b) = (ins[0].shape(), ins[1].shape());
         let one = Dim::from(1);
         let repeated = b.len() == a.len()
-            && a.iter()
-                .zip(b)
-                .enumerate()
-                .all(|(i, (x, y))| x == y || (i + 1 == a.len() && *y == one));
+            && a.iter().zip(b).enumerate().all(|(i, (x, y))| x == y || (i + 1 == a.len() && *y == one));
         let weight = b.len() == 1 && a.last() == b.last();
         if a.is_empty() || !(repeated || weight) {
-            return Err(format!(
-                "shapes {} and {} do not go together",
-                ins[0], ins[1]
-            ));
+            return Err(format!("shapes {} and {} do not go together", ins[0], ins[1]));
         }
         Ok(ins[0].clone())
     },
@@ -107,10 +101,7 @@ pub(super) const REDUCE: Row = Row {
         *shape.last_mut().ok_or("a tensor was expected")? = Dim::from(1);
         Ok(Type::Tensor(shape))
     },
-    cost: |_, ins, out| super::Cost {
-        flops: elems(&ins[0]),
-        ..elementwise(ins, out, 0)
-    },
+    cost: |_, ins, out| super::Cost { flops: elems(&ins[0]), ..elementwise(ins, out, 0) },
     gradient: None,
     decompose: None,
     in_place: None,

@@ -22,11 +22,7 @@ pub(super) const EMBED: Row = Row {
             _ => Err(format!("token ids were expected, found {}", ins[1])),
         }
     },
-    cost: |_, ins, out| Cost {
-        activation_bytes: elems(out) * 4,
-        table_rows: Some(elems(&ins[1])),
-        ..Cost::default()
-    },
+    cost: |_, ins, out| Cost { activation_bytes: elems(out) * 4, table_rows: Some(elems(&ins[1])), ..Cost::default() },
     gradient: None,
     decompose: None,
     in_place: None,
@@ -40,31 +36,19 @@ pub(super) const LINEAR: Row = Row {
         arity(ins, 2, 3)?;
         let ((m, k), (o, wk)) = (matrix(&ins[0])?, matrix(&ins[1])?);
         if k != wk {
-            return Err(format!(
-                "rows of {k} values meet a weight of shape {}",
-                ins[1]
-            ));
+            return Err(format!("rows of {k} values meet a weight of shape {}", ins[1]));
         }
         if let Some(bias) = ins.get(2)
             && *bias != Type::Tensor(vec![o])
         {
-            return Err(format!(
-                "the bias of a weight {} must be [{o}], found {bias}",
-                ins[1]
-            ));
+            return Err(format!("the bias of a weight {} must be [{o}], found {bias}", ins[1]));
         }
         Ok(Type::Tensor(vec![m, o]))
     },
     cost: |_, ins, out| {
-        let k = ins[0]
-            .shape()
-            .get(1)
-            .map_or(Poly::default(), |k| Poly::from(*k));
+        let k = ins[0].shape().get(1).map_or(Poly::default(), |k| Poly::from(*k));
         let streamed = [ins[0].clone()];
-        Cost {
-            flops: &elems(out) * &(k * 2),
-            ..elementwise(&streamed, out, 0)
-        }
+        Cost { flops: &elems(out) * &(k * 2), ..elementwise(&streamed, out, 0) }
     },
     gradient: None,
     decompose: None,

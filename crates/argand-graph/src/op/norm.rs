@@ -12,10 +12,7 @@ pub(super) const NORM: Row = Row {
         if let Some(w) = ins.get(1)
             && *w != Type::Tensor(vec![d])
         {
-            return Err(format!(
-                "the weight of a norm over {} must be [{d}], found {w}",
-                ins[0]
-            ));
+            return Err(format!("the weight of a norm over {} must be [{d}], found {w}", ins[0]));
         }
         Ok(ins[0].clone())
     },

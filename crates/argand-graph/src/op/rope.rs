@@ -12,11 +12,7 @@ pub(super) const ROPE: Row = Row {
         };
         match ins[0].shape() {
             [_, _, d] if d.known().is_some_and(|d| rope.rot() <= d) => Ok(ins[0].clone()),
-            _ => Err(format!(
-                "{} components are to turn in {}",
-                rope.rot(),
-                ins[0]
-            )),
+            _ => Err(format!("{} components are to turn in {}", rope.rot(), ins[0])),
         }
     },
     cost: |_, ins, out| elementwise(&ins[..1], out, 3),

@@ -31,10 +31,7 @@ pub(super) const INPUT: Row = Row {
     ..SOURCE
 };
 
-pub(super) const CARRY: Row = Row {
-    name: "carry",
-    ..SOURCE
-};
+pub(super) const CARRY: Row = Row { name: "carry", ..SOURCE };
 
 pub(super) const WEIGHT: Row = Row {
     name: "weight",
@@ -54,11 +51,9 @@ pub(super) const HEADS: Row = Row {
             return Err("not heads".into());
         };
         match (ins[0].shape(), ins[0].row_len()) {
-            ([m, _], Some(len)) if *heads > 0 && len % heads == 0 => Ok(Type::Tensor(vec![
-                *m,
-                Dim::from(*heads),
-                Dim::from(len / heads),
-            ])),
+            ([m, _], Some(len)) if *heads > 0 && len % heads == 0 => {
+                Ok(Type::Tensor(vec![*m, Dim::from(*heads), Dim::from(len / heads)]))
+            }
             _ => Err(format!("{} cannot be cut into {heads} heads", ins[0])),
         }
     },
@@ -94,10 +89,7 @@ pub(super) const GATHER_ROWS: Row = Row {
             other => Err(format!("row numbers were expected, found {other}")),
         }
     },
-    cost: |_, _, out| Cost {
-        activation_bytes: elems(out) * 8,
-        ..Cost::default()
-    },
+    cost: |_, _, out| Cost { activation_bytes: elems(out) * 8, ..Cost::default() },
     ..SOURCE
 };
 
@@ -110,11 +102,7 @@ pub(super) const REPEAT: Row = Row {
     },
     in_place: Some(0),
     print: |op| match op {
-        Op::Repeat {
-            prefix,
-            bodies,
-            order,
-        } => format!("{prefix}, {} times, {} bodies", order.len(), bodies.len()),
+        Op::Repeat { prefix, bodies, order } => format!("{prefix}, {} times, {} bodies", order.len(), bodies.len()),
         _ => String::new(),
     },
     ..SOURCE
