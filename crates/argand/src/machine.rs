@@ -69,6 +69,12 @@ impl Machine {
         Threads { count, reason }
     }
 
+    /// Other threads that want a processor at this moment. A gang of threads waits for its slowest, so that speed
+    /// collapses when others take a core away from it.
+    pub fn others_running() -> Option<usize> {
+        running(&fs::read_to_string("/proc/loadavg").ok()?)
+    }
+
     /// The most memory that this process has held, in bytes.
     pub fn peak_resident() -> Option<u64> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -80,6 +86,12 @@ impl Machine {
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'))?;
     Some(line.trim())
+}
+
+/// Runnable threads but this one, from the fourth field of `/proc/loadavg`, `2/345`.
+fn running(loadavg: &str) -> Option<usize> {
+    let (running, _) = loadavg.split_whitespace().nth(3)?.split_once('/')?;
+    running.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// Processors in the kernel's list format: `0-3,8`.
@@ -160,6 +172,7 @@ mod tests {
     fn kernel_lists_are_read() {
         assert_eq!(list("0-2,5\n"), Some([0, 1, 2, 5].into()));
         assert_eq!(list("x"), None);
+        assert_eq!((running("0.1 0.2 0.3 3/345 99\n"), running("")), (Some(2), None));
         assert_eq!(field("a: 1\nVmHWM:\t 12 kB\n", "VmHWM"), Some("12 kB"));
     }
 

@@ -127,6 +127,9 @@ impl Measured {
 impl Bench {
     pub fn run(self) -> Result<()> {
         let tests = self.tests();
+        if let Some(others @ 1..) = Machine::others_running() {
+            eprintln!("{others} other threads are running on this machine; speeds will be lower than it can do");
+        }
         let found = models::ready(&self.model)?;
         let opened = Opened::at(&found.path)?;
         let sequences = self.batch.iter().copied().max().unwrap_or(1).max(1);

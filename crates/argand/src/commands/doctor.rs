@@ -60,6 +60,7 @@ impl Doctor {
                 "tier": tier.name(),
                 "tiers": Tier::supported().map(Tier::name).collect::<Vec<_>>(),
                 "threads": threads.count, "threads_reason": threads.reason,
+                "others_running": Machine::others_running(),
                 "cache": cache, "cache_free": free,
                 "bandwidth": bandwidths.iter().map(|b| json!({
                     "threads": b.threads, "huge_pages": b.huge, "small_pages": b.small,
@@ -73,7 +74,7 @@ impl Doctor {
         let mut text = format!(
             "processor   {}\ncores       {} physical, {} logical for this process\nquota       {}\n\
              memory      {}, {} available\ntier        {tier} (this processor also runs {}; {TIER_VARIABLE} forces one)\n\
-             threads     {}: {}\nmodels      {}, {} free\n",
+             threads     {}: {}\nothers      {} threads of other programs running now\nmodels      {}, {} free\n",
             machine.processor.clone().unwrap_or_else(unknown),
             machine.physical,
             machine.logical,
@@ -83,6 +84,7 @@ impl Doctor {
             others.join(", "),
             threads.count,
             threads.reason,
+            Machine::others_running().map_or_else(unknown, |n| n.to_string()),
             cache.display(),
             bytes(free),
         );
