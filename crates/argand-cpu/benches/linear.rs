@@ -1,7 +1,7 @@
 //! Speed of products with packed weights: bandwidth of the streaming kernels next to that of plain
-//! reads of the same memory, and operations per second of the panel kernels.
+//! reads of the same memory, operations per second of the panel kernels, and speed of packing.
 //!
-//! `cargo bench -p argand-cpu --bench linear [-- stream|tiles [CODEC]]`
+//! `cargo bench -p argand-cpu --bench linear [-- pack|stream|tiles [CODEC]]`
 
 use argand_codec::Codec;
 use argand_cpu::kernels::linear::{ActBlock, ActLayout, Acts, linear_f32, linear_int, quantize_rows};
@@ -18,6 +18,9 @@ fn main() {
     let wanted = |name: &str| only.first().is_none_or(|only| only == name);
     let codecs = || CODECS.into_iter().filter(|codec| only.get(1).is_none_or(|only| only == codec.name()));
     println!("tier {tier}");
+    if wanted("pack") {
+        codecs().for_each(|codec| bench_pack(tier, codec));
+    }
     if wanted("stream") {
         codecs().for_each(|codec| bench_stream(tier, codec));
     }
@@ -93,6 +96,24 @@ fn fastest(runs: usize, mut work: impl FnMut()) -> f64 {
         start.elapsed().as_secs_f64()
     };
     (0..runs).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// Packs a weight again and again into the same memory.
+fn bench_pack(tier: Tier, codec: Codec) {
+    let (rows, cols) = (8192, 2048);
+    let row_bytes = codec.row_bytes(cols).expect("whole blocks");
+    let source: Vec<u8> = (0..rows * row_bytes).map(|i| (i * 31 % 251) as u8).collect();
+    let mut packed = PackedMatrix::zeroed(tier, codec, rows, cols).expect("memory");
+    let time = fastest(6, || {
+        for mut part in packed.parts(16) {
+            part.pack(|row| &source[row * row_bytes..][..row_bytes]).expect("whole rows");
+        }
+    });
+    println!(
+        "{codec:>5} packs {:4} MiB at {:5.2} GB/s, 1 thread",
+        source.len() >> 20,
+        source.len() as f64 * 1e-9 / time
+    );
 }
 
 fn bench_stream(tier: Tier, codec: Codec) {

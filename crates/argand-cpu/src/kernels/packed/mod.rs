@@ -178,20 +178,19 @@ impl PackPart<'_> {
     /// A row has the wrong number of bytes.
     pub fn pack<'a>(&mut self, row: impl Fn(usize) -> &'a [u8]) -> Result<(), PackError> {
         let Shape { codec, lanes, row_bytes: expected, scale_bytes, group_bytes, .. } = self.shape;
-        for index in self.rows() {
-            let row_bytes = row(index);
-            if row_bytes.len() != expected {
-                return Err(PackError::RowBytes { codec, row: index, found: row_bytes.len(), expected });
-            }
-            let group = &mut self.bytes[(index / lanes - self.first) * group_bytes..][..group_bytes];
-            let (scales, levels) = group.split_at_mut(scale_bytes);
-            match layout_of(codec) {
-                None => write::write_floats(codec.block_bytes(), lanes, index % lanes, row_bytes, levels),
-                Some(layout) => {
-                    let lane = write::Lane { layout, lanes, lane: index % lanes };
-                    write::write_row(codec, lane, row_bytes, scales, levels);
+        let all = self.rows();
+        let mut rows = Vec::with_capacity(lanes);
+        for (first, group) in all.clone().step_by(lanes).zip(self.bytes.chunks_exact_mut(group_bytes.max(1))) {
+            rows.clear();
+            for index in first..all.end.min(first + lanes) {
+                let bytes = row(index);
+                if bytes.len() != expected {
+                    return Err(PackError::RowBytes { codec, row: index, found: bytes.len(), expected });
                 }
+                rows.push(bytes);
             }
+            let (scales, levels) = group.split_at_mut(scale_bytes);
+            write::write_group(codec, lanes, &rows, scales, levels);
         }
         Ok(())
     }
