@@ -107,6 +107,7 @@ impl Executor {
         options: Options,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, Error> {
+        debug_assert_eq!(argand_graph::check::check(graph), Ok(()));
         let mut program = lower(graph)?;
         if options.fused {
             fuse(&mut program);

@@ -1,30 +1,82 @@
 //! A gang of threads that all walk the same list of calls and meet at barriers.
 //!
-//! Between jobs the helpers spin for a moment and then sleep; inside a job they only spin (and yield when the machine is
-//! short of cores), because a phase lasts microseconds. The caller is thread 0. There is never a second pool beside it.
+//! Whoever waits spins for a moment, because a phase lasts microseconds, and then sleeps in the kernel: when cores are
+//! short, a thread that spins or yields would only take the time of the one that it waits for. The caller is thread 0.
+//! There is never a second pool beside it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a thread watches for work before it sleeps: longer than the pause between two tokens.
+/// How long a thread spins for work or for others before it sleeps: longer than the pause between two tokens.
 const WATCH: Duration = Duration::from_micros(200);
-/// Spins before a waiting thread lets another one run: a phase that takes longer means that cores are short.
-const SPINS: usize = 20_000;
+
+/// A number that threads wait on until it changes.
+#[derive(Default)]
+#[repr(align(64))]
+struct Turnstile {
+    value: AtomicU32,
+    sleepers: AtomicU32,
+}
+
+impl Turnstile {
+    fn get(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
+    }
+
+    /// Changes the number and wakes who sleeps. What was written before is seen by all who see the change.
+    fn turn(&self) {
+        // Ordered against the sleeper's announcement and its second look at the number: one of the two sees the other.
+        self.value.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            futex(&self.value, libc::FUTEX_WAKE, i32::MAX as u32);
+        }
+    }
+
+    /// Waits until the number is no longer `seen`.
+    fn wait(&self, seen: u32) {
+        let mut since = None;
+        for spins in 1usize.. {
+            if self.get() != seen {
+                return;
+            }
+            std::hint::spin_loop();
+            // Reading the clock costs more than a look at the number.
+            if spins.is_multiple_of(64) && since.get_or_insert_with(Instant::now).elapsed() > WATCH {
+                break;
+            }
+        }
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        while self.value.load(Ordering::SeqCst) == seen {
+            futex(&self.value, libc::FUTEX_WAIT, seen);
+        }
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// `futex(2)` without a time limit; failures (the number changed meanwhile, a signal) are for the caller's loop.
+fn futex(at: &AtomicU32, operation: libc::c_int, value: u32) {
+    let no_limit = std::ptr::null::<libc::timespec>();
+    // SAFETY: the address is a live, aligned 32-bit atomic for the whole call.
+    unsafe { libc::syscall(libc::SYS_futex, at.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, no_limit) };
+}
 
 /// What the threads of a gang share.
 struct Shared {
     threads: usize,
-    /// Grows by one with every job.
-    job: AtomicUsize,
+    /// Turns with every job, and to end the gang.
+    job: Turnstile,
     /// The job itself, valid from its announcement until every helper is done.
     work: Mutex<Option<Work>>,
-    done: AtomicUsize,
     stop: AtomicBool,
     panicked: AtomicBool,
     arrived: AtomicUsize,
-    phase: AtomicUsize,
+    /// Turns when all have arrived.
+    phase: Turnstile,
+    /// Helpers that still run the job; the last one turns `idle`.
+    busy: AtomicUsize,
+    idle: Turnstile,
 }
 
 type Work = &'static (dyn Fn(&Crew<'_>) + Sync);
@@ -32,7 +84,7 @@ type Work = &'static (dyn Fn(&Crew<'_>) + Sync);
 /// Threads that run one job at a time together.
 pub struct Gang {
     shared: Arc<Shared>,
-    helpers: Vec<(JoinHandle<()>, Thread)>,
+    helpers: Vec<JoinHandle<()>>,
 }
 
 /// One thread's place in a running job.
@@ -58,18 +110,25 @@ impl Crew<'_> {
         if s.threads == 1 {
             return;
         }
-        let phase = s.phase.load(Ordering::Relaxed);
+        let phase = s.phase.get();
         if s.arrived.fetch_add(1, Ordering::AcqRel) + 1 == s.threads {
             s.arrived.store(0, Ordering::Relaxed);
-            s.phase.store(phase.wrapping_add(1), Ordering::Release);
-            return;
+            s.phase.turn();
+        } else if !s.panicked.load(Ordering::SeqCst) {
+            // Whoever panics from here on turns the phase afterwards.
+            s.phase.wait(phase);
         }
-        let mut spins = 0;
-        while s.phase.load(Ordering::Acquire) == phase {
-            spins += 1;
-            assert!(!s.panicked.load(Ordering::Relaxed), "another thread of the gang panicked");
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        assert!(!s.panicked.load(Ordering::SeqCst), "another thread of the gang panicked");
+    }
+
+    /// Runs a thread's share. A panic opens the barrier for the others, who then panic too.
+    fn work(&self, work: Work) -> std::thread::Result<()> {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(self)));
+        if result.is_err() {
+            self.shared.panicked.store(true, Ordering::SeqCst);
+            self.shared.phase.turn();
         }
+        result
     }
 }
 
@@ -81,20 +140,20 @@ impl Gang {
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             threads: threads.max(1),
-            job: AtomicUsize::new(0),
+            job: Turnstile::default(),
             work: Mutex::new(None),
-            done: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
             arrived: AtomicUsize::new(0),
-            phase: AtomicUsize::new(0),
+            phase: Turnstile::default(),
+            busy: AtomicUsize::new(0),
+            idle: Turnstile::default(),
         });
         let mut gang = Gang { shared, helpers: Vec::new() };
         for id in 1..gang.shared.threads {
             let shared = Arc::clone(&gang.shared);
-            let handle = std::thread::Builder::new().name(format!("argand-{id}")).spawn(move || help(&shared, id))?;
-            let thread = handle.thread().clone();
-            gang.helpers.push((handle, thread));
+            let thread = std::thread::Builder::new().name(format!("argand-{id}"));
+            gang.helpers.push(thread.spawn(move || help(&shared, id))?);
         }
         Ok(gang)
     }
@@ -117,24 +176,15 @@ impl Gang {
         // SAFETY: the reference is only used between here and the wait below, which ends when every helper has returned
         // from it, also when this thread's own share panics.
         let work_static = unsafe { std::mem::transmute::<&(dyn Fn(&Crew<'_>) + Sync), Work>(work) };
-        s.done.store(0, Ordering::Relaxed);
+        s.busy.store(self.helpers.len(), Ordering::Relaxed);
         s.arrived.store(0, Ordering::Relaxed);
         *lock(&s.work) = Some(work_static);
-        s.job.fetch_add(1, Ordering::Release);
-        for (_, thread) in &self.helpers {
-            thread.unpark();
-        }
-        let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&crew)));
-        if own.is_err() {
-            s.panicked.store(true, Ordering::Relaxed);
-        }
-        let mut spins = 0usize;
-        while s.done.load(Ordering::Acquire) < self.helpers.len() {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
-        }
+        let idle = s.idle.get();
+        s.job.turn();
+        let own = crew.work(work_static);
+        s.idle.wait(idle);
         *lock(&s.work) = None;
-        let failed = s.panicked.swap(false, Ordering::Relaxed);
+        let failed = s.panicked.swap(false, Ordering::SeqCst);
         if let Err(panic) = own {
             std::panic::resume_unwind(panic);
         }
@@ -147,39 +197,30 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn help(shared: &Shared, id: usize) {
-    let mut last = 0;
+    let crew = Crew { shared, id };
+    let mut seen = 0u32;
     loop {
-        let since = Instant::now();
-        let mut spins = 0usize;
-        while shared.job.load(Ordering::Acquire) == last {
-            if shared.stop.load(Ordering::Acquire) {
-                return;
-            }
-            spins += 1;
-            // Reading the clock costs more than a look at the counter.
-            if spins.is_multiple_of(64) && since.elapsed() > WATCH {
-                std::thread::park_timeout(Duration::from_millis(100));
-            } else {
-                std::hint::spin_loop();
-            }
+        shared.job.wait(seen);
+        seen = seen.wrapping_add(1);
+        if shared.stop.load(Ordering::Acquire) {
+            return;
         }
-        last = last.wrapping_add(1);
         let Some(work) = *lock(&shared.work) else { continue };
-        let crew = Crew { shared, id };
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&crew))).is_err() {
-            shared.panicked.store(true, Ordering::Relaxed);
+        // The caller of the job reports a panic.
+        let _ = crew.work(work);
+        if shared.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+            shared.idle.turn();
         }
-        shared.done.fetch_add(1, Ordering::Release);
     }
 }
 
 impl Drop for Gang {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        for (handle, thread) in self.helpers.drain(..) {
-            thread.unpark();
+        self.shared.job.turn();
+        for helper in self.helpers.drain(..) {
             // A helper that panicked has already been reported by the job that it was in.
-            let _ = handle.join();
+            let _ = helper.join();
         }
     }
 }

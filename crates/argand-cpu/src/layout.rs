@@ -98,7 +98,7 @@ fn segment_offsets(s: &Segment, rows: Rows, pinned: &[BufId]) -> (Vec<usize>, us
             let mut at = (0..s.calls.len()).filter(touching);
             let (first, last) = match (at.next(), pinned.contains(&b)) {
                 (_, true) => (0, s.calls.len()),
-                (Some(first), false) => (first, at.last().unwrap_or(first)),
+                (Some(first), false) => (first, at.next_back().unwrap_or(first)),
                 (None, false) => return Lifetime { first: 0, last: 0, size: 0 },
             };
             // The carried buffers of a layer lie in the main part.

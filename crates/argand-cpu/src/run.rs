@@ -29,6 +29,9 @@ const TILE: usize = 32;
 /// Hears every named value: its name, its rows one after another, and the values in a row.
 pub type Observer<'a> = dyn FnMut(&str, &[f32], usize) + Send + 'a;
 
+/// An observer that all threads can reach.
+pub(crate) type Show<'a> = dyn Fn(&str, &[f32], usize) + Sync + 'a;
+
 /// Where a token's state goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
@@ -89,7 +92,7 @@ pub(crate) struct Run<'a> {
     pub shared: &'a Scratch,
     pub scratch: &'a [Scratch],
     pub dealer: &'a Dealer,
-    pub observer: Option<&'a (dyn Fn(&str, &[f32], usize) + Sync)>,
+    pub observer: Option<&'a Show<'a>>,
 }
 
 // SAFETY: threads write through `arena`, the cache and the scratch regions only as the calls say: disjoint rows or columns

@@ -34,6 +34,8 @@ pub struct LoadOptions {
     pub sequences: usize,
     /// Whether ops are fused; without, every op is a call of its own and every value can be observed.
     pub fused: bool,
+    /// Whether ops are replaced by the simpler ones that say what they mean: the first rung of the ladder of correctness.
+    pub decomposed: bool,
     /// Most rows in a step.
     pub max_rows: usize,
 }
@@ -48,6 +50,7 @@ impl Default for LoadOptions {
             kv: KvType::F16,
             sequences: 1,
             fused: true,
+            decomposed: false,
             max_rows: 512,
         }
     }
@@ -215,6 +218,10 @@ impl CpuRunner {
         };
         let model = argand_models::Model::open(checkpoint, Some(context))?;
         let source = Arc::new(Source::new(checkpoint, &model)?);
+        let graph = match options.decomposed {
+            true => argand_graph::pass::decompose(&model.graph, |_| true).map_err(argand_models::Error::Graph)?,
+            false => model.graph,
+        };
         let pages = context.div_ceil(PAGE_TOKENS) * options.sequences.max(1) + 1;
         let tier = options.tier.map_or_else(Tier::from_env_or_detect, Ok)?;
         let total = checkpoint.file_bytes();
@@ -229,10 +236,10 @@ impl CpuRunner {
         };
         let max_rows = options.max_rows;
         let mut hear = |bytes| progress(Loading { bytes, total });
-        let executor = Executor::load(&model.graph, source, options, &mut hear)
+        let executor = Executor::load(&graph, source, options, &mut hear)
             .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
         let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows };
-        Ok((model.graph, CpuRunner { executor, limits }))
+        Ok((graph, CpuRunner { executor, limits }))
     }
 
     /// The executor, to look at its plan or to observe values.

@@ -130,6 +130,12 @@ fn every_named_value_agrees_with_transformers() {
 }
 
 #[test]
+fn decomposed_graphs_mean_the_same() {
+    let options = LoadOptions { decomposed: true, ..exact(Tier::Scalar, false, 1) };
+    all_right(tiny().iter().map(|dir| compare(dir, &options, &golden(dir))));
+}
+
+#[test]
 fn fused_plans_on_every_tier_agree_with_transformers() {
     let ways = Tier::supported().flat_map(|tier| [1, 3].map(|threads| exact(tier, true, threads)));
     let ways: Vec<_> = ways.collect();

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A node's output, valid in the node list that it was made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub(crate) u32);
 
 impl Value {
@@ -36,12 +36,6 @@ pub struct Body {
     pub nodes: Vec<Node>,
     /// The output of the layer.
     pub output: Value,
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Value(0)
-    }
 }
 
 impl PartialEq for Body {

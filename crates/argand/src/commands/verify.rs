@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// Check that every way to run a model gives the same values
 ///
-/// The reference runs every op by itself in plain scalar f32. Each rung of the ladder (fused plan, every instruction tier
-/// of this processor, integer products) must agree with it at every named value.
+/// The reference runs every op decomposed and by itself in plain scalar f32. Each rung of the ladder (whole ops, fused
+/// plan, every instruction tier of this processor, integer products) must agree with it at every named value.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand verify smollm2
@@ -35,14 +35,29 @@ pub struct Verify {
 /// A way to run the model.
 #[derive(Clone, Copy, Debug)]
 struct Rung {
-    fused: bool,
+    plan: Plan,
     tier: Tier,
     exact: bool,
 }
 
+/// What the calls of a way are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Plan {
+    /// One for each op, the ops in their simplest terms.
+    Decomposed,
+    /// One for each op.
+    Naive,
+    /// Several ops each.
+    Fused,
+}
+
 impl Rung {
     fn name(self) -> String {
-        let plan = if self.fused { "fused plan" } else { "naive plan" };
+        let plan = match self.plan {
+            Plan::Decomposed => "decomposed plan",
+            Plan::Naive => "naive plan",
+            Plan::Fused => "fused plan",
+        };
         let products = if self.exact { "f32 products" } else { "integer products" };
         format!("{plan}, {}, {products}", self.tier)
     }
@@ -67,16 +82,17 @@ struct Outcome {
 impl Verify {
     pub fn run(self) -> Result<()> {
         let path = models::ready(&self.model)?.path;
-        let reference_rung = Rung { fused: false, tier: Tier::Scalar, exact: true };
+        let reference_rung = Rung { plan: Plan::Decomposed, tier: Tier::Scalar, exact: true };
+        let naive = Rung { plan: Plan::Naive, ..reference_rung };
         let reference = self.observe(&path, reference_rung)?;
         let tiers: Vec<Tier> = Tier::supported().collect();
-        let exact = tiers.iter().map(|tier| Rung { fused: true, tier: *tier, exact: true });
-        let integer = tiers.iter().map(|tier| Rung { fused: true, tier: *tier, exact: false });
+        let exact = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: true });
+        let integer = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: false });
         if !self.json {
             ui::out(&format!("reference: {}, {} named values\n", reference_rung.name(), reference.len()))?;
         }
         let mut outcomes = Vec::new();
-        for rung in exact.chain(integer) {
+        for rung in std::iter::once(naive).chain(exact).chain(integer) {
             interrupt::check()?;
             let outcome = compare(rung, &reference, &self.observe(&path, rung)?);
             if !self.json {
@@ -101,7 +117,8 @@ impl Verify {
             tier: Some(rung.tier),
             threads: Some(self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)),
             exact: rung.exact,
-            fused: rung.fused,
+            fused: rung.plan == Plan::Fused,
+            decomposed: rung.plan == Plan::Decomposed,
             context: Some(tokens + 1),
             ..LoadOptions::default()
         };
@@ -192,7 +209,7 @@ mod tests {
     fn a_wrong_value_is_found_and_the_first_is_named() {
         let named = |name: &str, values: &[f32]| Named { name: name.into(), values: values.to_vec() };
         let reference = [named("a", &[1.0, 2.0]), named("b", &[3.0]), named("c", &[4.0])];
-        let rung = Rung { fused: true, tier: Tier::Scalar, exact: true };
+        let rung = Rung { plan: Plan::Fused, tier: Tier::Scalar, exact: true };
         let good = compare(rung, &reference, &[named("a", &[1.0, 2.0]), named("c", &[4.000_001])]);
         assert!(good.first_wrong.is_none() && good.compared == 2);
         let bad = compare(rung, &reference, &[named("a", &[1.0, 2.0]), named("b", &[3.1]), named("c", &[f32::NAN])]);
