@@ -123,7 +123,7 @@ pub trait SimdInt: Simd {
     fn pin_i(self, acc: Self::I) -> Self::I {
         acc
     }
-    /// Asks for the cache line of `p` to be brought near; any address is allowed.
+    /// Asks for the cache line of `p` to be brought to the second-level cache; any address is allowed.
     #[inline(always)]
     fn prefetch(self, _p: *const u8) {}
 }
