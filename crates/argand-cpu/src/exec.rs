@@ -41,6 +41,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Error {
+    #[error("the graph breaks a rule: {0}")]
+    Graph(String),
     #[error(transparent)]
     Lower(#[from] LowerError),
     #[error(transparent)]
@@ -94,7 +96,12 @@ pub struct Executor {
     scratch: Vec<Scratch>,
     shared: Scratch,
     vocab: usize,
+    /// Tokens that the smallest embedding table knows.
+    table_rows: usize,
 }
+
+/// Positions below this have angles; a table for more would not fit.
+const MOST_POSITIONS: u32 = 1 << 24;
 
 impl Executor {
     /// Lowers the graph and makes its weights resident. `progress` hears the resident bytes as they grow.
@@ -107,8 +114,8 @@ impl Executor {
         options: Options,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, Error> {
-        debug_assert_eq!(argand_graph::check::check(graph), Ok(()));
-        let mut program = lower(graph)?;
+        argand_graph::check::check(graph).map_err(Error::Graph)?;
+        let mut program = lower(&argand_graph::pass::prune(graph))?;
         if options.fused {
             fuse(&mut program);
         }
@@ -120,6 +127,7 @@ impl Executor {
         Ok(Executor {
             ropes: program.ropes.iter().cloned().map(RopeTable::new).collect(),
             vocab: program.main.bufs[program.main.output].len,
+            table_rows: program.table_rows(),
             program,
             options,
             source,
@@ -255,6 +263,17 @@ impl Executor {
         }
         if slots.len() != n {
             return fail(format!("{n} tokens but sequences of {} rows", slots.len()));
+        }
+        let mut taken: Vec<_> = slots.iter().map(|s| (s.page, s.token)).collect();
+        taken.sort_unstable();
+        if let Some(twice) = taken.windows(2).find(|w| w[0] == w[1]) {
+            return fail(format!("two tokens go to slot {} of page {}", twice[0].1, twice[0].0));
+        }
+        if let Some(token) = batch.tokens.iter().find(|t| **t as usize >= self.table_rows) {
+            return fail(format!("token {token} is outside the vocabulary of {}", self.table_rows));
+        }
+        if let Some(position) = batch.positions.iter().find(|p| **p >= MOST_POSITIONS) {
+            return fail(format!("position {position} is beyond {MOST_POSITIONS}"));
         }
         match batch.logit_rows.iter().find(|r| **r as usize >= n) {
             Some(row) => fail(format!("logits of row {row} of {n}")),

@@ -155,9 +155,12 @@ fn merge_rows(s: &mut Segment) {
 fn prologues(s: &mut Segment) {
     let mut i = 1;
     while i < s.calls.len() {
-        let fits = |rows: &Domain, l: &Linear| *rows == l.domain && l.prologue.is_empty();
-        if let [Call::Rows { domain, .. }, Call::Linear(l)] = &s.calls[i - 1..=i]
-            && fits(domain, l)
+        // Every thread may do a prologue for itself, which a write to the cache must not be.
+        let fits = |rows: &Domain, steps: &[Step], l: &Linear| {
+            *rows == l.domain && l.prologue.is_empty() && !steps.iter().any(|t| matches!(t, Step::Write { .. }))
+        };
+        if let [Call::Rows { domain, steps }, Call::Linear(l)] = &s.calls[i - 1..=i]
+            && fits(domain, steps, l)
         {
             if let Call::Rows { steps, .. } = s.calls.remove(i - 1)
                 && let Call::Linear(l) = &mut s.calls[i - 1]

@@ -43,11 +43,13 @@ struct Lowering<'a> {
     program: &'a mut Program,
     segment: Segment,
     places: Vec<Place>,
+    /// Whether the layer has written its state.
+    written: bool,
 }
 
 impl<'a> Lowering<'a> {
     fn new(body: &'a Body, program: &'a mut Program) -> Self {
-        Lowering { body, program, segment: Segment::default(), places: Vec::new() }
+        Lowering { body, program, segment: Segment::default(), places: Vec::new(), written: false }
     }
 
     fn run(mut self) -> Result<Segment, LowerError> {
@@ -92,6 +94,15 @@ impl<'a> Lowering<'a> {
         match self.places[self.ins(v)[i].index()] {
             Place::Buf(b) => Ok(b),
             other => Err(format!("input {i} is no buffer but {other:?}")),
+        }
+    }
+
+    /// An input whose rows are the tokens of the step: what knows positions, slots or row numbers needs it.
+    fn in_tokens(&self, v: Value, i: usize) -> Result<BufId, String> {
+        let buf = self.in_buf(v, i)?;
+        match self.segment.bufs[buf].domain {
+            Domain::N => Ok(buf),
+            Domain::R => Err(format!("the rows of input {i} are not the tokens of the step")),
         }
     }
 
@@ -150,10 +161,8 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, v: Value, op: &Op) -> Result<Place, String> {
         match op {
             Op::Input(_) => Ok(Place::Input),
-            Op::State(kv) => {
-                self.segment.kv = Some(*kv);
-                Ok(Place::State(*kv))
-            }
+            Op::State(_) if self.segment.input.is_none() => Err("only layers keep a state".into()),
+            Op::State(kv) => Ok(Place::State(*kv)),
             Op::Weight { name } => {
                 let shape = self.ty(v).shape().iter().filter_map(|d| d.known()).collect();
                 self.segment.weights.push((name.clone(), shape));
@@ -165,12 +174,17 @@ impl<'a> Lowering<'a> {
                 Ok(Place::Buf(buf))
             }
             Op::Heads(_) | Op::Merge => self.in_buf(v, 0).map(Place::Buf),
+            Op::Embed if self.body.node(self.ins(v)[1]).op != Op::Input(BatchInput::Tokens) => {
+                Err("only the tokens of the step can be looked up".into())
+            }
             Op::Embed => {
                 let table = self.in_weight(v, 0)?;
                 self.step(v, |_, out| Ok(Step::Embed { table, out }))
             }
             Op::GatherRows => match self.body.node(self.ins(v)[1]).op {
-                Op::Input(BatchInput::LogitRows) => self.step(v, |s, out| Ok(Step::Gather { x: s.in_buf(v, 0)?, out })),
+                Op::Input(BatchInput::LogitRows) => {
+                    self.step(v, |s, out| Ok(Step::Gather { x: s.in_tokens(v, 0)?, out }))
+                }
                 _ => Err("only the rows of logits can be gathered".into()),
             },
             Op::Norm { kind: NormKind::Rms, eps } => {
@@ -191,7 +205,9 @@ impl<'a> Lowering<'a> {
             Op::Rope(rope) => {
                 let table = self.rope(&rope.freqs);
                 let style = rope.style;
-                self.step(v, |s, out| Ok(Step::Rope { x: s.in_buf(v, 0)?, rope: table, style, dim: s.last(v, 0), out }))
+                self.step(v, |s, out| {
+                    Ok(Step::Rope { x: s.in_tokens(v, 0)?, rope: table, style, dim: s.last(v, 0), out })
+                })
             }
             Op::Linear => {
                 let (x, w, bias) = (self.in_buf(v, 0)?, self.in_weight(v, 1)?, self.maybe_weight(v, 2)?);
@@ -202,12 +218,15 @@ impl<'a> Lowering<'a> {
                 Ok(Place::Buf(out))
             }
             Op::Write(kv) => {
-                let (k, v) = (self.in_buf(v, 1)?, self.in_buf(v, 2)?);
+                let (k, v) = (self.in_tokens(v, 1)?, self.in_tokens(v, 2)?);
+                if std::mem::replace(&mut self.written, true) {
+                    return Err("a layer has room for one state".into());
+                }
                 self.rows(Domain::N, Step::Write { k, v });
                 Ok(Place::State(*kv))
             }
             Op::Attention(spec) => {
-                let (q, out) = (self.in_buf(v, 0)?, self.new_buf(v)?);
+                let (q, out) = (self.in_tokens(v, 0)?, self.new_buf(v)?);
                 match self.places[self.ins(v)[1].index()] {
                     Place::State(kv) if kv == spec.kv => {}
                     other => return Err(format!("it reads {other:?}")),
@@ -230,11 +249,22 @@ impl<'a> Lowering<'a> {
     }
 
     fn repeat(&mut self, v: Value, prefix: &str, bodies: &[Arc<Body>], order: &[usize]) -> Result<Place, String> {
-        let input = self.in_buf(v, 0)?;
+        let mut input = self.in_buf(v, 0)?;
+        let used = self.body.nodes.iter().flat_map(|n| &n.ins).filter(|i| **i == self.ins(v)[0]).count();
+        if used > 1 || self.segment.input == Some(input) {
+            // Layers overwrite their input, which is needed again.
+            let copy = self.new_buf(v)?;
+            self.rows(self.domain(v)?, Step::Unary { f: rows::Unary::Scale(1.0), x: input, out: copy });
+            input = copy;
+        }
         let other = self.new_buf(v)?;
         let mut segments = Vec::new();
         for body in bodies {
             segments.push(Lowering::new(body, self.program).run().map_err(|e| format!("in {prefix}: {e}"))?);
+        }
+        let states = bodies.iter().filter(|b| b.state().is_some()).count();
+        if states != 0 && states != bodies.len() {
+            return Err("layers with and without a state cannot be mixed".into());
         }
         let carry = [input, other];
         self.segment.calls.push(Call::Repeat(self.program.layers.len()));

@@ -4,7 +4,7 @@
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
 use crate::kernels::rows::Unary;
-use argand_graph::{AttentionSpec, Binary, KvSpec, RopeFreqs, RopeStyle};
+use argand_graph::{AttentionSpec, Binary, RopeFreqs, RopeStyle};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -123,8 +123,6 @@ pub struct Segment {
     pub input: Option<BufId>,
     /// Where the result is.
     pub output: BufId,
-    /// What the layer keeps.
-    pub kv: Option<KvSpec>,
 }
 
 /// A repetition of layers.
@@ -234,6 +232,24 @@ impl Program {
             }
         }
         out
+    }
+
+    /// Rows of the smallest table that tokens are looked up in.
+    pub fn table_rows(&self) -> usize {
+        let steps = |call: &Call| match call {
+            Call::Rows { steps, .. } => steps.clone(),
+            Call::Linear(l) => l.prologue.clone(),
+            Call::Attend { .. } | Call::Repeat(_) => vec![],
+        };
+        let rows = |s: &Segment| {
+            let tables = s.calls.iter().flat_map(steps).filter_map(|step| match step {
+                Step::Embed { table, .. } => s.weights[table].1.first().copied(),
+                _ => None,
+            });
+            tables.min().unwrap_or(usize::MAX)
+        };
+        let bodies = self.layers.iter().flat_map(|l| &l.bodies);
+        bodies.chain([&self.main]).map(rows).min().unwrap_or(usize::MAX)
     }
 
     /// Phases of one step: calls of all layers, each followed by a barrier.

@@ -23,6 +23,10 @@ use std::ops::Range;
 
 /// Up to this many rows every thread prepares the input of a product for itself.
 const REDUNDANT: usize = 2;
+/// Most bytes of weight in a piece when it is streamed.
+const STREAM: usize = 256 << 10;
+/// Most groups of rows in a piece when many rows meet it.
+const PANEL: usize = 16;
 /// Query rows of one piece of attention work.
 const TILE: usize = 32;
 
@@ -155,9 +159,16 @@ fn matrix(w: &Resident) -> &PackedMatrix {
     }
 }
 
-/// Groups of rows that are dealt at a time: small enough to end together, large enough to stream.
-fn chunk(groups: usize, rows: usize, threads: usize) -> usize {
-    if rows <= 8 { (groups / (8 * threads)).max(1) } else { (groups / (4 * threads)).clamp(1, 4) }
+/// Groups of rows that are dealt at a time, an even number because kernels take pairs. Few rows stream the weight: pieces
+/// are long, because every piece begins with a cold stream, but not so long that a thread waits for another one's last.
+/// Many rows reuse activations from the cache over the groups of a piece.
+fn chunk(m: &PackedMatrix, rows: usize, threads: usize) -> usize {
+    let even = |groups: usize| groups.next_multiple_of(2).max(2);
+    if rows <= 8 {
+        even(m.groups().div_ceil(2 * threads)).min(even(STREAM / m.group_bytes().max(1)))
+    } else {
+        even(m.groups() / (4 * threads)).min(PANEL)
+    }
 }
 
 /// Whether a product runs on integers.
@@ -187,8 +198,9 @@ pub(crate) fn needs(
                         needs.private.arena = layout.total * size_of::<f32>();
                     }
                     if l.glu.is_some() {
-                        let m = matrix(&w[l.parts[1].w]);
-                        let columns = chunk(m.groups(), n, threads) * m.lanes();
+                        // Pieces are cut by the first part, whose codec may be another one.
+                        let m = matrix(&w[l.parts[0].w]);
+                        let columns = chunk(m, n, threads) * m.lanes();
                         needs.private.up = needs.private.up.max(n * columns * size_of::<f32>());
                     }
                 }
@@ -242,7 +254,7 @@ impl Run<'_> {
                 for call in &at.segment.calls {
                     self.call(crew, &mut phase, at, call);
                 }
-                self.show(crew, at, &[at.segment.output], Some(prefix.trim_end_matches('.')));
+                self.show(crew, at, || vec![at.segment.output], Some(prefix.trim_end_matches('.')));
             }
             first_layer += layers.order.len();
         }
@@ -264,18 +276,18 @@ impl Run<'_> {
         }
         crew.barrier();
         *phase += 1;
-        self.show(crew, at, &call.writes(), None);
+        self.show(crew, at, || call.writes(), None);
     }
 
     /// Shows results to the observer, if there is one.
-    fn show(&self, crew: &Crew<'_>, at: At<'_>, bufs: &[BufId], name: Option<&str>) {
+    fn show(&self, crew: &Crew<'_>, at: At<'_>, bufs: impl FnOnce() -> Vec<BufId>, name: Option<&str>) {
         let Some(observer) = self.observer else { return };
         if crew.id() == 0 {
-            for buf in bufs {
-                let b = &at.segment.bufs[*buf];
+            for buf in bufs() {
+                let b = &at.segment.bufs[buf];
                 let full = name.map(str::to_string).or(b.name.as_ref().map(|n| format!("{}{n}", at.prefix)));
                 if let Some(full) = full {
-                    let first = self.view(at).ptr(*buf, 0);
+                    let first = self.view(at).ptr(buf, 0);
                     // SAFETY: the buffer holds that many rows, and every thread is between two barriers.
                     let rows = unsafe { std::slice::from_raw_parts(first, b.len * self.rows.of(b.domain)) };
                     observer(&full, rows, b.len);
@@ -386,7 +398,7 @@ impl Run<'_> {
         }
         let work = Product { run: self, view, l, n, acts, up: scratch.up.as_ptr().cast() };
         let parts = if l.glu.is_some() { &l.parts[..1] } else { &l.parts[..] };
-        let size = |p: &Part| chunk(matrix(&at.weights[p.w]).groups(), n, crew.threads());
+        let size = |p: &Part| chunk(matrix(&at.weights[p.w]), n, crew.threads());
         let chunks = |p: &Part| matrix(&at.weights[p.w]).groups().div_ceil(size(p));
         let total = parts.iter().map(chunks).sum();
         while let Some(mut i) = self.dealer.next(*phase, total) {

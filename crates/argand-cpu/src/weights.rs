@@ -146,7 +146,9 @@ impl Loader<'_, '_> {
             return Ok(found.clone());
         }
         let stored = self.source.weight(&name).map_err(WeightError::Source)?;
-        let found = if shape.len() == 1 { vec![stored.cols] } else { vec![stored.rows, stored.cols] };
+        // A vector may be stored as one row or as one column.
+        let vector = shape.len() == 1 && (stored.rows == 1 || stored.cols == 1);
+        let found = if vector { vec![stored.rows * stored.cols] } else { vec![stored.rows, stored.cols] };
         if found != *shape {
             return Err(WeightError::Shape { name, found, expected: shape.clone() });
         }

@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// the model.
 const USUAL_CONTEXT: usize = 8192;
 
+/// Pages of a cache; more would be hundreds of millions of tokens.
+const MOST_PAGES: usize = 1 << 22;
+
 /// How a model is to be loaded.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -79,6 +82,8 @@ pub enum LoadError {
     Tokenizer { file: String, error: argand_text::Error },
     #[error(transparent)]
     Tier(#[from] TierError),
+    #[error("a context of {tokens} tokens is longer than any cache; ask for less")]
+    Context { tokens: usize },
 }
 
 /// A loaded model with its text side.
@@ -222,7 +227,8 @@ impl CpuRunner {
             true => argand_graph::pass::decompose(&model.graph, |_| true).map_err(argand_models::Error::Graph)?,
             false => model.graph,
         };
-        let pages = context.div_ceil(PAGE_TOKENS) * options.sequences.max(1) + 1;
+        let pages = context.div_ceil(PAGE_TOKENS).checked_mul(options.sequences.max(1)).and_then(|p| p.checked_add(1));
+        let pages = pages.filter(|p| *p <= MOST_PAGES).ok_or(LoadError::Context { tokens: context })?;
         let tier = options.tier.map_or_else(Tier::from_env_or_detect, Ok)?;
         let total = checkpoint.file_bytes();
         let options = Options {
@@ -301,7 +307,10 @@ impl Source {
 impl WeightSource for Source {
     fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn std::error::Error + Send + Sync>> {
         let (located, tensor) = self.find(name)?;
-        let cols = tensor.info.shape.last().copied().unwrap_or(1);
+        // A bias goes with the rows of its weight, so its values are rows too where those are moved or parted.
+        let moved = located.rows.is_some() || located.unpair.is_some();
+        let cols =
+            if moved && tensor.info.shape.len() == 1 { 1 } else { tensor.info.shape.last().copied().unwrap_or(1) };
         let all = tensor.info.elements() / cols.max(1);
         let rows = located.rows.map_or(all, |(_, n)| n);
         if located.rows.is_some_and(|(first, n)| first + n > all) {
@@ -312,7 +321,6 @@ impl WeightSource for Source {
         let bytes = tensor.bytes;
         let (offset, unpair) = (located.offset, located.clone());
         let row = move |i: usize| &bytes[unpair.source_row(i, rows) * row_bytes..][..row_bytes];
-        // The bias of a joined or paired weight is a vector whose values move as the rows do.
         Ok(Stored { codec, rows, cols, offset, row: Box::new(row) })
     }
 

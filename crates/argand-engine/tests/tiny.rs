@@ -102,7 +102,7 @@ fn compare(path: &Path, options: &LoadOptions, goldens: &BTreeMap<String, Values
                 break;
             }
         }
-        assert!(seen.contains_key("logits"));
+        assert!(seen.contains_key("logits") && goldens.contains_key(&format!("{run}/logits")));
     }
     (compared, wrong)
 }
@@ -126,7 +126,7 @@ fn exact(tier: Tier, fused: bool, threads: usize) -> LoadOptions {
 fn every_named_value_agrees_with_transformers() {
     let options = exact(Tier::Scalar, false, 1);
     let compared = all_right(tiny().iter().map(|dir| compare(dir, &options, &golden(dir))));
-    assert!(compared > 500, "only {compared} values were compared");
+    assert!(compared > 400, "only {compared} values were compared");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::dim::Type;
 use crate::op::{KvSpec, Op};
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -108,11 +109,12 @@ impl Graph {
     /// Every weight, once, in the order of first use.
     pub fn weights(&self) -> Vec<WeightRef> {
         let mut all = Vec::new();
+        let mut seen = HashSet::new();
         let mut push = |node: &Node, prefix: &str| {
             if let Op::Weight { name } = &node.op {
                 let shape = node.ty.shape().iter().filter_map(|d| d.known()).collect();
                 let weight = WeightRef { name: format!("{prefix}{name}"), shape };
-                if !all.contains(&weight) {
+                if seen.insert(weight.name.clone()) {
                     all.push(weight);
                 }
             }

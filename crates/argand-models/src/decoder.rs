@@ -5,6 +5,11 @@ use crate::facts::{self, Facts};
 use crate::names::hf;
 use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, T, Unary};
 
+/// More layers than this are a damaged file: the deepest models have some hundreds.
+const MOST_LAYERS: usize = 4096;
+/// A head with more components than this is a damaged file.
+const LARGEST_HEAD: usize = 1 << 16;
+
 /// Sizes of a decoder.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -60,9 +65,18 @@ impl Decoder {
             return Err(f.unsupported(format!("{heads} query heads are no multiple of {kv_heads} key heads")));
         }
         let head_dim = f.maybe_usize(facts::HEAD_DIM)?.unwrap_or(dim / heads);
-        if head_dim == 0 {
-            return Err(f.unsupported(format!("{heads} heads do not fit in {dim} values")));
+        if head_dim == 0 || head_dim > LARGEST_HEAD {
+            return Err(f.unsupported(format!("heads of {head_dim} values, {heads} of them over a width of {dim}")));
         }
+        let layers = f.positive(facts::LAYERS)?;
+        if layers > MOST_LAYERS {
+            return Err(f.unsupported(format!("{layers} layers; at most {MOST_LAYERS} are believed")));
+        }
+        // GGUF files say by their tensors what Hugging Face configurations say in words.
+        let bias = |tensor: &str, word| match f.is_gguf() {
+            true => f.has_tensor(tensor).unwrap_or(false),
+            false => f.bool(hf(word)).unwrap_or(false),
+        };
         let (embed, output) = if f.is_gguf() {
             ("token_embd.weight", "output.weight")
         } else {
@@ -75,7 +89,7 @@ impl Decoder {
         let said = f.bool(hf("tie_word_embeddings")).unwrap_or(false);
         Ok(Decoder {
             vocab,
-            layers: f.positive(facts::LAYERS)?,
+            layers,
             dim,
             ffn: f.positive(facts::FFN)?,
             heads,
@@ -86,9 +100,9 @@ impl Decoder {
             act: activation(f)?,
             scale: 1.0 / (head_dim as f32).sqrt(),
             softcap: None,
-            qkv_bias: f.bool(hf("attention_bias")).unwrap_or(false),
-            out_bias: f.bool(hf("attention_bias")).unwrap_or(false),
-            ffn_bias: f.bool(hf("mlp_bias")).unwrap_or(false),
+            qkv_bias: bias("blk.0.attn_q.bias", "attention_bias"),
+            out_bias: bias("blk.0.attn_output.bias", "attention_bias"),
+            ffn_bias: bias("blk.0.ffn_down.bias", "mlp_bias"),
             qk_norm: false,
             embed_scale: None,
             logit_softcap: None,

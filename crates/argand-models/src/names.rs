@@ -123,6 +123,9 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
     match name.fix {
         Fix::UnpairRows(whose) if facts.is_gguf() => {
             let c = crate::decoder::Decoder::read(facts)?;
+            if c.head_dim % 2 != 0 || crate::rope::RopeConfig::read(facts, c.head_dim)?.rot() != c.head_dim {
+                return Err(facts.unsupported(format!("`{canonical}`: rows of heads of {} in pairs", c.head_dim)));
+            }
             located.unpair = Some(if whose == Heads::Query { c.heads } else { c.kv_heads });
         }
         Fix::PlusOne if !facts.is_gguf() => located.offset = 1.0,

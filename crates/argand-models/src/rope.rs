@@ -54,6 +54,11 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         Ok(RopeConfig { rot, ..config })
     }
 
+    /// Components of a head that turn.
+    pub fn rot(&self) -> usize {
+        self.rot
+    }
+
     /// The same with another base and without the scaling.
     pub fn unscaled(self, base: f64) -> Self {
         RopeConfig { base, scaled: false, ..self }
@@ -99,12 +104,15 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         })
     }
 
-    fn kind(&self) -> &'a str {
-        let paths =
-            ["rope_scaling.rope_type", "rope_scaling.type", "rope_parameters.rope_type", "rope_parameters.type"];
-        let gguf = Fact("rope.scaling.type", paths[0]);
-        let named = std::iter::once(gguf).chain(paths.map(|p| Fact("", p))).find_map(|f| self.facts.str(f));
-        named.unwrap_or("default")
+    fn kind(&self) -> Result<&'a str, Error> {
+        if self.facts.is_gguf() {
+            // Old files have a factor and no type.
+            let scaled = self.facts.maybe_f64(FACTOR)?.is_some_and(|factor| factor != 0.0 && factor != 1.0);
+            let type_ = self.facts.str(Fact("rope.scaling.type", ""));
+            return Ok(type_.unwrap_or(if scaled { "linear" } else { "default" }));
+        }
+        let names = |group: &String| [format!("{group}.rope_type"), format!("{group}.type")];
+        Ok(self.groups.iter().flat_map(names).find_map(|path| self.facts.str(hf(&path))).unwrap_or("default"))
     }
 
     fn scaled_freqs(&self) -> Result<RopeFreqs, Error> {
@@ -113,7 +121,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
             return self.divided(plain, &factors, 1.0);
         }
         let long = self.facts.tensor_values("rope_factors_long.weight").filter(|_| self.facts.is_gguf());
-        match (self.kind(), long) {
+        match (self.kind()?, long) {
             (_, Some(_)) | ("longrope" | "su", _) => self.long_rope(plain),
             ("default" | "none", _) => Ok(RopeFreqs { inv_freq: plain, magnitude: 1.0 }),
             ("linear", _) => {

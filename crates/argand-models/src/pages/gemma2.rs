@@ -24,8 +24,11 @@ pub(super) const NORMS: &[Name] = &[
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = read(f)?;
+    // The first GGUF files of this family left out what the paper says.
+    let said = |value: Option<f32>, paper: f32| value.or_else(|| f.is_gguf().then_some(paper));
+    let c = Decoder { softcap: said(c.softcap, 50.0), logit_softcap: said(c.logit_softcap, 30.0), ..c };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let window = f.maybe_usize(facts::WINDOW)?;
+    let window = f.maybe_usize(facts::WINDOW)?.or_else(|| f.is_gguf().then_some(4096));
     let layer = |i: usize| Layer { window: window.filter(|_| i.is_multiple_of(2)), rope: Some(rope.clone()) };
     let layers: Vec<Layer> = (0..c.layers).map(layer).collect();
     c.graph("gemma2", &layers, |x, l| block(&c, x, l))

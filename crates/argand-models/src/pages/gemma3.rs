@@ -15,7 +15,10 @@ pub const PAGE: Page = Page { name: "Gemma 3", gguf: &["gemma3"], hf: &["gemma3_
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder { qk_norm: true, ..read(f)? };
     let local = RopeConfig::of_layers(f, c.head_dim, "sliding_attention")?;
-    let base = f.maybe_f64(Fact("rope.freq_base_swa", "rope_local_base_freq"))?;
+    let base = match f.maybe_f64(Fact("rope.freq_base_swa", "rope_local_base_freq"))? {
+        None => f.maybe_f64(hf("rope_parameters.sliding_attention.rope_theta"))?,
+        base => base,
+    };
     let local = local.unscaled(base.unwrap_or(10_000.0)).rope()?;
     let global = RopeConfig::read(f, c.head_dim)?.rope()?;
     let window = f.maybe_usize(facts::WINDOW)?;
