@@ -86,11 +86,6 @@ impl SimdInt for Avx2 {
         // SAFETY: see above.
         unsafe { _mm256_madd_epi16(acc, _mm256_set1_epi16(1)) }
     }
-    #[inline(always)]
-    fn scale_d(self, acc: __m256i, factors: __m256i) -> __m256i {
-        // SAFETY: see above.
-        unsafe { _mm256_madd_epi16(acc, factors) }
-    }
 
     #[inline(always)]
     fn prepare_wide(self, w: __m256i) -> __m256i {

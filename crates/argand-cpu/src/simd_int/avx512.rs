@@ -82,14 +82,6 @@ impl SimdInt for Avx512 {
     fn sum_d(self, acc: __m512i) -> __m512i {
         acc
     }
-    #[inline(always)]
-    fn scale_d(self, acc: __m512i, factors: __m512i) -> __m512i {
-        // SAFETY: see above.
-        unsafe {
-            let factors = _mm512_srai_epi32::<16>(factors);
-            _mm512_mullo_epi32(acc, factors)
-        }
-    }
 
     #[inline(always)]
     fn prepare_wide(self, w: __m512i) -> __m512i {

@@ -69,8 +69,6 @@ pub trait SimdInt: Simd {
     fn dot(self, acc: Self::D, w: Self::B, a: Self::B) -> Self::D;
     /// The accumulated sums.
     fn sum_d(self, acc: Self::D) -> Self::I;
-    /// `factor * acc` per lane; `factors` hold the same 16-bit integer twice per lane.
-    fn scale_d(self, acc: Self::D, factors: Self::B) -> Self::I;
 
     /// Makes signed weights ready for [`dot_wide`](SimdInt::dot_wide).
     fn prepare_wide(self, w: Self::B) -> Self::B;

@@ -74,13 +74,6 @@ macro_rules! scalar_int {
             fn sum_d(self, acc: Self::D) -> Self::I {
                 acc
             }
-            #[inline(never)]
-            fn scale_d(self, mut acc: Self::D, factors: Self::B) -> Self::I {
-                for (acc, [low, high, ..]) in acc.iter_mut().zip(factors) {
-                    *acc *= i32::from(i16::from_le_bytes([low, high]));
-                }
-                acc
-            }
 
             #[inline(always)]
             fn prepare_wide(self, w: Self::B) -> Self::B {

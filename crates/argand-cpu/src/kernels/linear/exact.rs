@@ -55,7 +55,7 @@ pub unsafe fn linear_f32(
     let data = panel.0.as_mut_ptr().cast::<f32>();
     for start in (0..w.cols().max(1)).step_by(size.max(1)) {
         let cols = start..w.cols().min(start + size);
-        let out = Output { data: out, stride: out_stride, add: start > 0 };
+        let out = Output { data: out, stride: out_stride, resume: start > 0 };
         let x = Rows { data: x.data.wrapping_add(start), ..x };
         for first in groups.clone().step_by(V) {
             let pair = Pair::of(w, first, groups.end);
@@ -226,25 +226,26 @@ unsafe fn tiles<S: SimdInt, P: Plain>(s: S, pair: Pair, cols: usize, x: Rows, n_
         }
         // SAFETY: the caller's contract.
         unsafe {
-            let tile = tile::<S, P, T>(s, w, pair.distance(), rows, cols);
+            let start = out.start(s, &pair, row, n);
+            let tile = tile::<S, P, T>(s, start, w, pair.distance(), rows, cols);
             out.store(s, &pair, row, n, tile);
         }
     });
 }
 
-/// Two groups times `T` rows, while the groups `distance` bytes behind are fetched.
+/// Adds two groups times `T` rows to `tile`, while the groups `distance` bytes behind are fetched.
 ///
 /// # Safety
 /// Groups and rows have `cols` readable columns.
 #[inline(always)]
 unsafe fn tile<S: SimdInt, P: Plain, const T: usize>(
     s: S,
+    mut tile: [[S::F; V]; T],
     w: [*const P; V],
     distance: usize,
     x: [*const f32; T],
     cols: usize,
 ) -> [[S::F; V]; T] {
-    let mut tile = [[s.zero(); V]; T];
     let step = V * S::LANES * size_of::<P>();
     let mut ahead = w[0].cast::<u8>().wrapping_add(distance);
     for col in 0..cols {

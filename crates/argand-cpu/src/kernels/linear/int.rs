@@ -1,12 +1,14 @@
 //! Integer products: packed levels times quantised activations.
 //!
 //! One or a few activation rows *stream* the packed weight once, unpacking in registers. More rows
-//! first unpack a *panel* of two groups to one byte per level, then run register tiles over it.
+//! first unpack a *panel* of two groups to one byte per level, then run register tiles over it; wide levels
+//! have little to unpack and always stream. All add in one order, so that the results of a row do not depend on
+//! how many rows there are.
 
 use super::acts::Acts;
 use super::output::{Output, Pair};
 use super::panel::{self, PANEL_BLOCKS, PANEL_ROWS, tiles, unpack};
-use super::stream::{STREAM_ROWS, stream};
+use super::stream::{STREAM_BYTES, STREAM_ROWS, stream};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::packed::layout;
 use crate::tier::Tier;
@@ -34,24 +36,28 @@ pub unsafe fn linear_int(
 ) {
     assert_eq!(w.lanes(), tier.lanes(), "weight packed for another tier");
     assert_eq!(w.cols().div_ceil(layout::BLOCK), acts.layout.blocks, "columns of weight and activations");
-    let out = Output { data: out, stride: out_stride, add: false };
+    let out = Output { data: out, stride: out_stride, resume: false };
     let kernels = kernels_of(w.codec());
-    if n_rows <= STREAM_ROWS {
-        // SAFETY: the caller's contract.
-        unsafe { (kernels.stream)(tier, w, groups, acts, n_rows, out) };
+    let Some(panels) = kernels.panels.filter(|_| n_rows > STREAM_ROWS) else {
+        let chunk = (STREAM_BYTES / acts.layout.bytes(1)).max(STREAM_ROWS);
+        for start in (0..n_rows).step_by(chunk) {
+            let rows = start..n_rows.min(start + chunk);
+            // SAFETY: the caller's contract.
+            unsafe { (kernels.stream)(tier, w, groups.clone(), acts, rows, out) };
+        }
         return;
-    }
+    };
     for start in (0..n_rows).step_by(PANEL_ROWS) {
         let rows = start..n_rows.min(start + PANEL_ROWS);
         for blocks in panel_chunks(acts.layout.blocks) {
-            let out = Output { add: blocks.start > 0, ..out };
+            let out = Output { resume: blocks.start > 0, ..out };
             for first in groups.clone().step_by(2) {
                 let pair = Pair::of(w, first, groups.end);
                 let mut panel = panel::Panel::new();
                 // SAFETY: the chunk lies in the groups and fits the panel; else the caller's contract.
                 unsafe {
-                    (kernels.unpack)(tier, pair, blocks.clone(), panel.data());
-                    (kernels.tiles)(tier, panel.data(), pair, blocks.clone(), acts, rows.clone(), out);
+                    (panels.unpack)(tier, pair, blocks.clone(), panel.data());
+                    (panels.tiles)(tier, panel.data(), pair, blocks.clone(), acts, rows.clone(), out);
                 }
             }
         }
@@ -68,25 +74,33 @@ fn panel_chunks(blocks: usize) -> impl Iterator<Item = Range<usize>> {
 /// The entry points of a codec.
 #[derive(Clone, Copy)]
 struct Kernels {
-    stream: unsafe fn(Tier, &PackedMatrix, Range<usize>, Acts, usize, Output),
-    unpack: unsafe fn(Tier, Pair, Range<usize>, *mut u8),
-    tiles: Tiles,
+    stream: unsafe fn(Tier, &PackedMatrix, Range<usize>, Acts, Range<usize>, Output),
+    /// `None` for wide levels.
+    panels: Option<Panels>,
 }
 
-type Tiles = unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output);
+/// The entry points for panels.
+#[derive(Clone, Copy)]
+struct Panels {
+    unpack: unsafe fn(Tier, Pair, Range<usize>, *mut u8),
+    tiles: unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output),
+}
 
 macro_rules! kernels {
-    ($($codec:ident $stream:ident $unpack:ident $tiles:ident;)+) => {
+    ($($codec:ident $stream:ident $($unpack:ident $tiles:ident)?;)+) => {
         crate::dispatch! {$(
             unsafe fn $stream(
-                w: &PackedMatrix, groups: Range<usize>, acts: Acts, n_rows: usize, out: Output
+                w: &PackedMatrix, groups: Range<usize>, acts: Acts, rows: Range<usize>, out: Output
             ) = stream::<_, layout::$codec>;
-            unsafe fn $unpack(pair: Pair, blocks: Range<usize>, panel: *mut u8) = unpack::<_, layout::$codec>;
+            $(unsafe fn $unpack(pair: Pair, blocks: Range<usize>, panel: *mut u8) = unpack::<_, layout::$codec>;)?
         )+}
 
         fn kernels_of(codec: Codec) -> Kernels {
             match codec {
-                $(Codec::$codec => Kernels { stream: $stream, unpack: $unpack, tiles: $tiles },)+
+                $(Codec::$codec => {
+                    let panels: &[Panels] = &[$(Panels { unpack: $unpack, tiles: $tiles })?];
+                    Kernels { stream: $stream, panels: panels.first().copied() }
+                })+
                 Codec::F32 | Codec::F16 | Codec::BF16 => panic!("{codec} weights have no integer product"),
             }
         }
@@ -103,8 +117,6 @@ crate::dispatch! {
         = tiles::<_, layout::Q5_0>;
     unsafe fn tiles_q5_1(panel: *const u8, pair: Pair, blocks: Range<usize>, acts: Acts, rows: Range<usize>, out: Output)
         = tiles::<_, layout::Q5_1>;
-    unsafe fn tiles_q8_0(panel: *const u8, pair: Pair, blocks: Range<usize>, acts: Acts, rows: Range<usize>, out: Output)
-        = tiles::<_, layout::Q8_0>;
     unsafe fn tiles_q2_k(panel: *const u8, pair: Pair, blocks: Range<usize>, acts: Acts, rows: Range<usize>, out: Output)
         = tiles::<_, layout::Q2K>;
     unsafe fn tiles_q3_k(panel: *const u8, pair: Pair, blocks: Range<usize>, acts: Acts, rows: Range<usize>, out: Output)
@@ -114,7 +126,7 @@ crate::dispatch! {
 }
 
 kernels! {
-    Q8_0 stream_q8_0 unpack_q8_0 tiles_q8_0;
+    Q8_0 stream_q8_0;
     Q4_0 stream_q4_0 unpack_q4_0 tiles_q4_0;
     Q4_1 stream_q4_1 unpack_q4_1 tiles_q4_1;
     Q5_0 stream_q5_0 unpack_q5_0 tiles_q5_0;
@@ -124,7 +136,7 @@ kernels! {
     Q4K stream_q4_k unpack_q4_k tiles_q4_1;
     Q5K stream_q5_k unpack_q5_k tiles_q5_1;
     Q6K stream_q6_k unpack_q6_k tiles_q6_k;
-    Iq4Nl stream_iq4_nl unpack_iq4_nl tiles_q8_0;
-    Iq4Xs stream_iq4_xs unpack_iq4_xs tiles_q8_0;
+    Iq4Nl stream_iq4_nl;
+    Iq4Xs stream_iq4_xs;
     Mxfp4 stream_mxfp4 unpack_mxfp4 tiles_q5_0;
 }

@@ -42,28 +42,43 @@ impl Pair {
 pub(super) struct Output {
     pub data: *mut f32,
     pub stride: usize,
-    /// Whether results add to what is there.
-    pub add: bool,
+    /// Whether sums go on from what is there.
+    pub resume: bool,
 }
 
 impl Output {
+    /// What a tile that begins at activation row `row` starts from: zeros, or the `n` rows that are there.
+    ///
+    /// # Safety
+    /// Those elements are readable where sums go on.
+    #[inline(always)]
+    pub unsafe fn start<S: Simd, const T: usize>(self, s: S, pair: &Pair, row: usize, n: usize) -> [[S::F; V]; T] {
+        let mut tile = [[s.zero(); V]; T];
+        if self.resume {
+            for (t, sums) in tile.iter_mut().enumerate().take(n) {
+                for ((first, rows), sum) in pair.rows.into_iter().zip(sums) {
+                    // SAFETY: the caller's contract.
+                    *sum = unsafe { s.load_n(self.data.add((row + t) * self.stride + first), rows) };
+                }
+            }
+        }
+        tile
+    }
+
     /// Stores the first `n` rows of a tile that begins at activation row `row`.
     ///
     /// # Safety
-    /// Those elements of the output are writable, and readable where results add.
+    /// Those elements are writable.
     #[inline(always)]
     pub unsafe fn store<S: Simd, const T: usize>(self, s: S, pair: &Pair, row: usize, n: usize, tile: [[S::F; V]; T]) {
-        for (t, results) in tile.into_iter().enumerate().take(n) {
-            for ((first, rows), result) in pair.rows.into_iter().zip(results) {
+        for (t, sums) in tile.into_iter().enumerate().take(n) {
+            for ((first, rows), sum) in pair.rows.into_iter().zip(sums) {
                 // SAFETY: the caller's contract.
                 unsafe {
                     let p = self.data.add((row + t) * self.stride + first);
-                    if rows == S::LANES {
-                        let sum = if self.add { s.add(s.load(p), result) } else { result };
-                        s.store(p, sum);
-                    } else {
-                        let sum = if self.add { s.add(s.load_n(p, rows), result) } else { result };
-                        s.store_n(p, sum, rows);
+                    match rows == S::LANES {
+                        true => s.store(p, sum),
+                        false => s.store_n(p, sum, rows),
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! Products with many activation rows: two groups are unpacked once into a panel of one byte per
-//! level, over which register tiles run with every row.
+//! Products of narrow levels with many activation rows: two groups are unpacked once into a panel of one byte
+//! per level, over which register tiles run with every row.
 //!
 //! A block of a panel is, in vectors of `4 * LANES` bytes: for each of 8 quads the levels of both groups;
 //! then per part the `f32` scales of both groups and, where there are minima, the minima of both.
@@ -61,10 +61,7 @@ pub(super) unsafe fn unpack<S: SimdInt, F: Format>(s: S, pair: Pair, blocks: Ran
                     s.prefetch(levels.wrapping_add(distance + line));
                 }
                 for_quads!(|J| {
-                    let [mut low, mut high] = quads::<S, F, J>(s, levels);
-                    if F::LAYOUT.wide {
-                        [low, high] = [s.prepare_wide(low), s.prepare_wide(high)];
-                    }
+                    let [low, high] = quads::<S, F, J>(s, levels);
                     s.store_b(out.add(V * size * J), low);
                     s.store_b(out.add(V * size * (J + 4)), high);
                 });
@@ -87,8 +84,8 @@ pub(super) unsafe fn unpack<S: SimdInt, F: Format>(s: S, pair: Pair, blocks: Ran
 /// The product of a panel of `blocks` with rows `rows`.
 ///
 /// # Safety
-/// The panel was unpacked from `pair` and `blocks` in a format with the centre, parts, minima and width of
-/// `F`; otherwise as [`linear_int`](super::linear_int).
+/// The panel was unpacked from `pair` and `blocks` in a narrow format with the centre, parts and minima of `F`;
+/// otherwise as [`linear_int`](super::linear_int).
 #[inline(always)]
 pub(super) unsafe fn tiles<S: SimdInt, F: Format>(
     s: S,
@@ -106,42 +103,40 @@ pub(super) unsafe fn tiles<S: SimdInt, F: Format>(
         }
         // SAFETY: the caller's contract.
         unsafe {
-            let tile = tile::<S, F, T>(s, panel, tile_rows, blocks.len());
+            let start = out.start(s, &pair, row, n);
+            let tile = tile::<S, F, T>(s, start, panel, tile_rows, blocks.len());
             out.store(s, &pair, row, n, tile);
         }
     });
 }
 
-/// A panel times `T` rows.
+/// Adds a panel times `T` rows to `tile`, in the order in which a stream adds.
 ///
 /// # Safety
 /// The panel and the rows have `blocks` readable blocks.
 #[inline(always)]
 unsafe fn tile<S: SimdInt, F: Format, const T: usize>(
     s: S,
+    mut tile: [[S::F; V]; T],
     mut panel: *const u8,
     mut acts: [*const ActBlock; T],
     blocks: usize,
 ) -> [[S::F; V]; T] {
     let scales = F::LAYOUT.scales;
     let (size, parts) = (4 * S::LANES, scales.parts());
-    let mut tile = [[s.zero(); V]; T];
     for _ in 0..blocks {
         for part in 0..parts {
             // SAFETY: the quads of the part and its factors lie in the block.
             unsafe {
                 let first = 8 / parts * part;
-                let sums = match F::LAYOUT.wide {
-                    true => wide_sums(s, panel, &acts),
-                    false => narrow_sums::<S, F, T>(s, panel, &acts, part, first..first + 8 / parts),
-                };
+                let sums = sums_of::<S, F, T>(s, panel, &acts, part, first..first + 8 / parts);
                 let step = V * size * if scales.has_min() { 2 } else { 1 };
                 let factors = panel.add(V * size * 8 + step * part);
                 for v in 0..V {
                     let scale = s.load(factors.add(size * v).cast());
                     for t in 0..T {
-                        let sum = s.mul(s.to_f(sums[t][v]), scale);
-                        tile[t][v] = s.fma(sum, s.splat((*acts[t]).scale), tile[t][v]);
+                        let scale = s.mul(scale, s.splat((*acts[t]).scale));
+                        tile[t][v] = s.fma(s.to_f(sums[t][v]), scale, tile[t][v]);
                     }
                     if scales.has_min() {
                         let min = s.load(factors.add(size * (V + v)).cast());
@@ -161,12 +156,12 @@ unsafe fn tile<S: SimdInt, F: Format, const T: usize>(
     tile
 }
 
-/// Sums `[row][group]` over `quads` of a panel block with narrow levels.
+/// Sums `[row][group]` over `quads` of a panel block.
 ///
 /// # Safety
 /// The block and the activations are readable.
 #[inline(always)]
-unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
+unsafe fn sums_of<S: SimdInt, F: Format, const T: usize>(
     s: S,
     panel: *const u8,
     acts: &[*const ActBlock; T],
@@ -197,35 +192,6 @@ unsafe fn narrow_sums<S: SimdInt, F: Format, const T: usize>(
     for t in 0..T {
         for v in 0..V {
             sums[t][v] = s.sum_d(acc[t][v]);
-        }
-    }
-    sums
-}
-
-/// Sums `[row][group]` over a panel block with wide levels.
-///
-/// # Safety
-/// The block and the activations are readable.
-#[inline(always)]
-unsafe fn wide_sums<S: SimdInt, const T: usize>(s: S, panel: *const u8, acts: &[*const ActBlock; T]) -> [[S::I; V]; T] {
-    let size = 4 * S::LANES;
-    let mut sums = [[s.splat_i(0); V]; T];
-    // SAFETY: the caller's contract.
-    unsafe {
-        for t in 0..T {
-            sums[t] = [s.start_wide(&raw const (*acts[t]).neg); V];
-        }
-        for first in [0, 4] {
-            for_quads!(|J| {
-                let w = panel.add(V * size * (first + J));
-                let w = [s.load_b(w), s.load_b(w.add(size))];
-                for t in 0..T {
-                    let a = s.load_quad((&raw const (*acts[t]).q).cast::<i8>().add(4 * (first + J)));
-                    for v in 0..V {
-                        sums[t][v] = s.pin_i(s.dot_wide(sums[t][v], w[v], a));
-                    }
-                }
-            });
         }
     }
     sums

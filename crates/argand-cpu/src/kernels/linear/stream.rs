@@ -11,8 +11,11 @@ use std::ops::Range;
 
 /// Most activation rows for which streaming is faster than a panel.
 pub(super) const STREAM_ROWS: usize = 8;
+/// Bytes of activations that a stream meets with all groups before it goes on to the next rows: they stay in the
+/// second-level cache.
+pub(super) const STREAM_BYTES: usize = 384 << 10;
 
-/// The product for `groups` and the first `n_rows` rows.
+/// The product for `groups` and `rows`.
 ///
 /// # Safety
 /// As [`linear_int`](super::linear_int); the weight has format `F` and the lanes of `S`.
@@ -22,19 +25,19 @@ pub(super) unsafe fn stream<S: SimdInt, F: Format>(
     w: &PackedMatrix,
     groups: Range<usize>,
     acts: Acts,
-    n_rows: usize,
+    rows: Range<usize>,
     out: Output,
 ) {
     for first in groups.clone().step_by(V) {
         let pair = Pair::of(w, first, groups.end);
-        for_tiles!(0..n_rows, [1, 2], 4, |row, n, T| {
-            let mut rows = [acts.at(row, 0); T];
-            for (t, a) in rows.iter_mut().enumerate() {
+        for_tiles!(rows.clone(), [1, 2], 4, |row, n, T| {
+            let mut tile_rows = [acts.at(row, 0); T];
+            for (t, a) in tile_rows.iter_mut().enumerate() {
                 *a = acts.at(row + t.min(n - 1), 0);
             }
             // SAFETY: the caller's contract.
             unsafe {
-                let tile = stream_tile::<S, F, T>(s, &pair, rows, acts.layout.blocks);
+                let tile = stream_tile::<S, F, T>(s, &pair, tile_rows, acts.layout.blocks);
                 out.store(s, &pair, row, n, tile);
             }
         });

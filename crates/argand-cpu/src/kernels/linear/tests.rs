@@ -305,6 +305,37 @@ fn float_products_stay_within_rounding() {
     }
 }
 
+/// What one activation row gives alone is what it gives among others, in every bit.
+#[test]
+fn results_do_not_depend_on_the_number_of_rows() {
+    let (cols, n_rows) = (1280, 13);
+    let mut random = Random(9);
+    let x: Vec<f32> = (0..n_rows * cols).map(|_| random.unit()).collect();
+    for &codec in Codec::ALL {
+        let weight = Weight::random(codec, 21, cols, 5);
+        for tier in Tier::supported() {
+            let packed = weight.pack(tier);
+            let product = |x: &[f32]| {
+                let rows = x.len() / cols;
+                let floats = run(&packed, rows, |groups, out, stride| {
+                    // SAFETY: `x` and `out` hold all rows.
+                    unsafe { linear_f32(tier, &packed, groups, x.as_ptr(), cols, rows, out, stride) };
+                });
+                match codec.block_len() {
+                    1 => [floats, Vec::new()],
+                    _ => [floats, run_int(tier, &packed, Quantised::of(tier, x, cols).acts(), rows)],
+                }
+            };
+            let together = product(&x);
+            for (t, x) in x.chunks(cols).enumerate() {
+                for (alone, together) in product(x).iter().zip(&together).filter(|(alone, _)| !alone.is_empty()) {
+                    assert_eq!(alone[..], together[t * weight.rows..][..weight.rows], "{codec} {tier} row {t}");
+                }
+            }
+        }
+    }
+}
+
 /// Each result must be within the error of `terms` sequential `f32` additions of products whose weights
 /// are at most `spread` times the largest of their row: centred levels and minima may be larger than
 /// the values that they add up to.

@@ -34,12 +34,4 @@ pub enum PackError {
         /// Bytes asked for.
         bytes: usize,
     },
-    /// There is no such row.
-    #[error("row {row} was asked of a weight with {rows} rows")]
-    NoSuchRow {
-        /// Row asked for.
-        row: usize,
-        /// Rows of the weight.
-        rows: usize,
-    },
 }
