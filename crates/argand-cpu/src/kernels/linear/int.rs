@@ -83,8 +83,10 @@ struct Kernels {
 #[derive(Clone, Copy)]
 struct Panels {
     unpack: unsafe fn(Tier, Pair, Range<usize>, *mut u8),
-    tiles: unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output),
+    tiles: Tiles,
 }
+
+type Tiles = unsafe fn(Tier, *const u8, Pair, Range<usize>, Acts, Range<usize>, Output);
 
 macro_rules! kernels {
     ($($codec:ident $stream:ident $($unpack:ident $tiles:ident)?;)+) => {
