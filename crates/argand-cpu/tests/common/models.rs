@@ -1,0 +1,132 @@
+//! The graphs that are run.
+
+use super::weights::Weights;
+use argand_codec::Codec;
+use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, RopeFreqs, RopeStyle, T, Unary};
+use std::sync::Arc;
+
+pub const VOCAB: usize = 101;
+const HEADS: usize = 4;
+const KV_HEADS: usize = 2;
+const EPS: f32 = 1e-5;
+
+/// A graph with its weights.
+pub struct Model {
+    pub name: &'static str,
+    pub graph: Graph,
+    pub weights: Arc<Weights>,
+}
+
+impl Model {
+    pub fn new(name: &'static str, graph: Graph, codec: impl Fn(&str) -> Codec) -> Model {
+        let weights = Arc::new(Weights::random(&graph, codec));
+        Model { name, graph, weights }
+    }
+}
+
+/// Floats, blocks of 32 and blocks of 256 values.
+pub fn models() -> [Model; 3] {
+    [llama(|_| Codec::F32), llama(legacy), gemma()]
+}
+
+fn legacy(name: &str) -> Codec {
+    if name.contains("attn") || name == "output" { Codec::Q8_0 } else { Codec::Q4_0 }
+}
+
+/// Pre-norm blocks, SiLU, a head of its own, biases of queries, keys and values.
+pub fn llama(codec: impl Fn(&str) -> Codec) -> Model {
+    let g = Builder::new("llama");
+    let dim = 64;
+    let layer = Attention { head_dim: dim / HEADS, window: None, softcap: None, qk_norm: false, bias: true };
+    let x = g.embed("token_embd", VOCAB, dim).repeat("layers", &[(); 2], |x, ()| {
+        let x = x + attention(x.rms_norm("attn_norm", EPS), &layer);
+        x + feed_forward(x.rms_norm("ffn_norm", EPS), 160, Unary::Silu)
+    });
+    let output = x.logit_rows().rms_norm("output_norm", EPS).linear("output", VOCAB).value();
+    Model::new("llama", g.finish(output).unwrap(), codec)
+}
+
+/// Norms before and after, a window in the first layer, caps, norms of heads, GELU, scaled and tied embedding.
+pub fn gemma() -> Model {
+    let g = Builder::new("gemma");
+    let dim = 256;
+    let x = g.embed("token_embd", VOCAB, dim).scale((dim as f32).sqrt()).named("embed");
+    let x = x.repeat("layers", &[Some(50), None], |x, window| {
+        let layer = Attention { head_dim: 64, window: *window, softcap: Some(F(50.0)), qk_norm: true, bias: false };
+        let x = x + attention(x.rms_norm("attn_norm", EPS), &layer).rms_norm("attn_post_norm", EPS);
+        let h = feed_forward(x.rms_norm("ffn_norm", EPS), 512, Unary::GeluTanh);
+        x + h.rms_norm("ffn_post_norm", EPS)
+    });
+    let x = x.logit_rows().rms_norm("output_norm", EPS).linear("token_embd", VOCAB).named("output");
+    let output = x.softcap(Some(30.0)).value();
+    let sixes = |name: &str| name == "token_embd" || name.ends_with("ffn_down") || name.ends_with("attn_v");
+    let codec = |name: &str| if sixes(name) { Codec::Q6K } else { Codec::Q4K };
+    Model::new("gemma", g.finish(output).unwrap(), codec)
+}
+
+/// One gated layer that is wide enough to be cut into pieces by size.
+pub fn gated(gate: Codec, up: Codec) -> Model {
+    let g = Builder::new("gated");
+    let x = g.embed("token_embd", VOCAB, 512);
+    let x = x.repeat("layers", &[()], |x, ()| x + feed_forward(x, 2064, Unary::Silu));
+    let output = x.logit_rows().linear("output", VOCAB).value();
+    Model::new("gated", g.finish(output).unwrap(), move |name| match name {
+        "layers.0.ffn_gate" => gate,
+        "layers.0.ffn_up" => up,
+        _ => Codec::F32,
+    })
+}
+
+/// A graph around two layers that each add a product of their input.
+pub fn around(name: &'static str, main: impl for<'g> Fn(T<'g>, T<'g>) -> T<'g>) -> Model {
+    let g = Builder::new(name);
+    let x = g.embed("token_embd", VOCAB, 64);
+    let before = x.linear("before", 64);
+    let output = main(x, before).logit_rows().linear("output", VOCAB).value();
+    Model::new(name, g.finish(output).unwrap(), |_| Codec::F32)
+}
+
+/// Layers for [`around`].
+pub fn layers(x: T<'_>, count: usize) -> T<'_> {
+    x.repeat("layers", &vec![(); count], |x, ()| x + x.linear("inner", 64).unary(Unary::Relu))
+}
+
+/// A layer without state before one with it.
+pub fn mixed() -> Model {
+    let g = Builder::new("mixed");
+    let layer = Attention { head_dim: 16, window: None, softcap: None, qk_norm: false, bias: false };
+    let x = g.embed("token_embd", VOCAB, 64).repeat("layers", &[false, true], |x, attends| match attends {
+        true => x + attention(x.rms_norm("attn_norm", EPS), &layer),
+        false => x + feed_forward(x.rms_norm("ffn_norm", EPS), 96, Unary::Silu),
+    });
+    let output = x.logit_rows().linear("output", VOCAB).value();
+    Model::new("mixed", g.finish(output).unwrap(), |_| Codec::F32)
+}
+
+struct Attention {
+    head_dim: usize,
+    window: Option<usize>,
+    softcap: Option<F>,
+    qk_norm: bool,
+    bias: bool,
+}
+
+fn attention<'g>(h: T<'g>, a: &Attention) -> T<'g> {
+    let dim = h.ty().row_len().unwrap();
+    let inv_freq = (0..a.head_dim / 2).map(|i| 1e4f64.powf(-2.0 * i as f64 / a.head_dim as f64)).collect();
+    let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(RopeFreqs { inv_freq, magnitude: 1.0 }) };
+    let head = |name, heads| h.linear_bias(name, heads * a.head_dim, a.bias).heads(heads);
+    let (mut q, mut k, v) = (head("attn_q", HEADS), head("attn_k", KV_HEADS), head("attn_v", KV_HEADS));
+    if a.qk_norm {
+        (q, k) = (q.rms_norm("attn_q_norm", EPS), k.rms_norm("attn_k_norm", EPS));
+    }
+    let kv = KvSpec { heads: KV_HEADS, dim_k: a.head_dim, dim_v: a.head_dim, window: a.window };
+    let scale = F(1.0 / (a.head_dim as f32).sqrt());
+    let spec = AttentionSpec { heads: HEADS, kv, scale, softcap: a.softcap };
+    q.rope(&rope).attend(k.rope(&rope), v, &spec).linear("attn_out", dim)
+}
+
+fn feed_forward(h: T<'_>, width: usize, act: Unary) -> T<'_> {
+    let dim = h.ty().row_len().unwrap();
+    (h.linear("ffn_gate", width).unary(act) * h.linear("ffn_up", width)).linear("ffn_down", dim)
+}

@@ -1,0 +1,266 @@
+//! What a graph means: an interpreter in `f64` that runs one whole sequence, without cache, batches, fusion or plans.
+//!
+//! It can add noise as large as the rounding of an `f32` executor (and of quantised activations and caches) to every
+//! result. How far the logits move then says how far those of a correct executor may be off, with all amplification that
+//! the model has.
+
+use super::Random;
+use super::weights::{Tensor, Weights};
+use argand_cpu::kv::KvType;
+use argand_graph::{AttentionSpec, Binary, Body, Graph, Op, Rope, RopeStyle, Unary, Value, layer_prefix};
+
+/// Half the distance of 1 to the next `f32`.
+const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
+/// The same for half floats.
+const HALF_ROUNDING: f64 = 1.0 / 2048.0;
+/// Roundings of an elementwise function: a polynomial and a division.
+const FUNCTION: f64 = 4.0;
+/// Largest deviation of an executor, in units of the root mean square of the noise.
+const SIGMAS: f64 = 8.0;
+const TRIALS: u64 = 3;
+
+/// Logits of every token, and how far off each may be.
+pub struct Expected {
+    pub vocab: usize,
+    pub logits: Vec<f64>,
+    /// For each token.
+    pub bounds: Vec<f64>,
+}
+
+impl Expected {
+    /// Fails unless all logits are within their bounds.
+    pub fn assert_near(&self, found: &[f32], what: &str) {
+        assert_eq!(self.off(found), None, "{what}");
+    }
+
+    /// The first logit beyond its bound.
+    pub fn off(&self, found: &[f32]) -> Option<String> {
+        assert_eq!(found.len(), self.logits.len());
+        let beyond = |i: &usize| !((self.logits[*i] - f64::from(found[*i])).abs() <= self.bounds[i / self.vocab]);
+        let i = (0..found.len()).find(beyond)?;
+        let (row, column) = (i / self.vocab, i % self.vocab);
+        let (expected, bound) = (self.logits[i], self.bounds[row]);
+        Some(format!("row {row}, logit {column}: {} for {expected}, bound {bound:e}", found[i]))
+    }
+}
+
+/// Runs a sequence; `integer` allows for products on quantised activations, `kv` for the number format of the cache.
+pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, kv: KvType) -> Expected {
+    let run = |noise| Interpreter { weights, tokens, noise, integer, kv }.body(&graph.body, "", None);
+    let logits = run(None);
+    let vocab = logits.len() / tokens.len();
+    let mut squares = vec![0.0; tokens.len()];
+    for trial in 0..TRIALS {
+        let noisy = run(Some(Random(trial)));
+        for ((sum, a), b) in squares.iter_mut().zip(logits.chunks(vocab)).zip(noisy.chunks(vocab)) {
+            *sum += a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
+        }
+    }
+    let rms = |sum: &f64| (sum / (TRIALS as usize * vocab) as f64).sqrt();
+    Expected { vocab, logits, bounds: squares.iter().map(|s| SIGMAS * rms(s)).collect() }
+}
+
+struct Interpreter<'a> {
+    weights: &'a Weights,
+    tokens: &'a [u32],
+    noise: Option<Random>,
+    integer: bool,
+    kv: KvType,
+}
+
+impl Interpreter<'_> {
+    /// Something of at most `scale`.
+    fn noise(&mut self, scale: f64) -> f64 {
+        self.noise.as_mut().map_or(0.0, |random| scale * random.unit())
+    }
+
+    /// A value of that many roundings.
+    fn rounded(&mut self, value: f64, roundings: f64) -> f64 {
+        value + self.noise(value.abs() * roundings * ROUNDING)
+    }
+
+    /// A sum in any order: partial sums grow like random walks, and each is rounded.
+    fn sum(&mut self, terms: impl Iterator<Item = f64>) -> f64 {
+        let (count, sum, squares) =
+            terms.fold((0u32, 0.0, 0.0), |(n, sum, squares), t| (n + 1, sum + t, squares + t * t));
+        sum + self.noise((f64::from(count) * squares).sqrt() * ROUNDING)
+    }
+
+    /// Half a step of signed bytes with a scale for each 32 values.
+    fn quantise(&mut self, x: &mut [f64]) {
+        for block in x.chunks_mut(32) {
+            let peak = block.iter().fold(0.0, |peak: f64, x| peak.max(x.abs()));
+            block.iter_mut().for_each(|x| *x += self.noise(peak / 254.0));
+        }
+    }
+
+    /// What the cache gives back for heads of `dim` values.
+    fn cached(&mut self, x: &[f64], dim: usize) -> Vec<f64> {
+        let mut x = x.to_vec();
+        match self.kv {
+            KvType::F32 => {}
+            KvType::F16 => x.iter_mut().for_each(|x| *x += self.noise(x.abs() * HALF_ROUNDING)),
+            KvType::Q8_0 => x.chunks_mut(dim).for_each(|head| {
+                self.quantise(head);
+                head.iter_mut().for_each(|x| *x += self.noise(x.abs() * HALF_ROUNDING));
+            }),
+        }
+        x
+    }
+
+    /// Rows of the output, one after another.
+    fn body(&mut self, body: &Body, prefix: &str, carry: Option<&[f64]>) -> Vec<f64> {
+        let mut values: Vec<Vec<f64>> = Vec::new();
+        for (v, node) in body.iter() {
+            let value = match &node.op {
+                Op::Carry => carry.unwrap().to_vec(),
+                op => self.op(op, v, body, prefix, &values),
+            };
+            values.push(value);
+        }
+        values.swap_remove(body.output.index())
+    }
+
+    fn op(&mut self, op: &Op, v: Value, body: &Body, prefix: &str, values: &[Vec<f64>]) -> Vec<f64> {
+        let ins = &body.node(v).ins;
+        let input = |i: usize| values[ins[i].index()].as_slice();
+        let weights = self.weights;
+        let weight = |i: usize| match &body.node(*ins.get(i)?).op {
+            Op::Weight { name } => Some(&weights.0[&format!("{prefix}{name}")]),
+            _ => None,
+        };
+        let last = |v: Value| body.node(v).ty.shape().last().and_then(|d| d.known()).unwrap();
+        let mut map =
+            |f: &dyn Fn(f64) -> f64| -> Vec<f64> { input(0).iter().map(|x| self.rounded(f(*x), FUNCTION)).collect() };
+        match op {
+            Op::Input(_) | Op::Weight { .. } | Op::State(_) | Op::Write(_) | Op::Carry => vec![],
+            Op::Heads(_) | Op::Merge | Op::GatherRows => input(0).to_vec(),
+            Op::Scale(k) => map(&|x| x * f64::from(k.0)),
+            Op::Offset(k) => map(&|x| x + f64::from(k.0)),
+            Op::Softcap(cap) => map(&|x| f64::from(cap.0) * (x / f64::from(cap.0)).tanh()),
+            Op::Unary(f) => map(&|x| unary(*f, x)),
+            Op::Embed => {
+                let table = weight(0).unwrap();
+                self.tokens.iter().flat_map(|t| row(table, *t as usize)).copied().collect()
+            }
+            Op::Linear => self.linear(input(0), weight(1).unwrap(), weight(2)),
+            Op::Norm { eps, .. } => self.norm(input(0), last(v), f64::from(eps.0), weight(1)),
+            Op::Reduce(_) => {
+                let d = last(ins[0]);
+                input(0).chunks(d).map(|x| self.sum(x.iter().copied()) / d as f64).collect()
+            }
+            Op::Binary(f) => {
+                let b = weight(1).map_or(input(1), |w| w.values.as_slice());
+                // The second input has all values, one for each group, or those of one group.
+                let d = last(v);
+                let at = |i: usize| match b.len() {
+                    len if len == input(0).len() => i,
+                    len if len == d => i % d,
+                    _ => i / d,
+                };
+                let pairs = input(0).iter().enumerate().map(|(i, a)| (a, b[at(i)]));
+                pairs.map(|(a, b)| self.rounded(if *f == Binary::Add { a + b } else { a * b }, 1.0)).collect()
+            }
+            Op::Rope(rope) => self.rope(input(0), last(v), rope),
+            Op::Attention(spec) => {
+                let written = &body.node(ins[1]).ins;
+                self.attention(spec, input(0), &values[written[1].index()], &values[written[2].index()])
+            }
+            Op::Repeat { prefix, bodies, order } => {
+                let layers = order.iter().enumerate();
+                layers.fold(input(0).to_vec(), |x, (i, b)| self.body(&bodies[*b], &layer_prefix(prefix, i), Some(&x)))
+            }
+        }
+    }
+
+    fn linear(&mut self, x: &[f64], w: &Tensor, bias: Option<&Tensor>) -> Vec<f64> {
+        let mut out = Vec::new();
+        for x in x.chunks(w.cols) {
+            let mut x = x.to_vec();
+            if self.integer && w.codec.block_len() > 1 {
+                self.quantise(&mut x);
+            }
+            for o in 0..w.rows {
+                let sum = self.sum(row(w, o).iter().zip(&x).map(|(w, x)| w * x));
+                out.push(bias.map_or(sum, |b| self.rounded(sum + b.values[o], 1.0)));
+            }
+        }
+        out
+    }
+
+    fn norm(&mut self, x: &[f64], dim: usize, eps: f64, w: Option<&Tensor>) -> Vec<f64> {
+        let mut out = Vec::new();
+        for x in x.chunks(dim) {
+            let mean = self.sum(x.iter().map(|x| x * x)) / dim as f64;
+            for (i, x) in x.iter().enumerate() {
+                out.push(self.rounded(x / (mean + eps).sqrt() * w.map_or(1.0, |w| w.values[i]), FUNCTION));
+            }
+        }
+        out
+    }
+
+    fn rope(&mut self, x: &[f64], dim: usize, rope: &Rope) -> Vec<f64> {
+        let mut out = x.to_vec();
+        let (freqs, width) = (&rope.freqs.inv_freq, x.len() / self.tokens.len());
+        for (position, x) in out.chunks_mut(width).enumerate() {
+            for head in x.chunks_mut(dim) {
+                for (i, freq) in freqs.iter().enumerate() {
+                    let (low, high) = match rope.style {
+                        RopeStyle::Half => (i, i + freqs.len()),
+                        RopeStyle::Pairs => (2 * i, 2 * i + 1),
+                    };
+                    let (a, b, size) = (head[low], head[high], (head[low].abs() + head[high].abs()) * 2.0 * ROUNDING);
+                    let (sin, cos) = (position as f64 * freq).sin_cos();
+                    head[low] = a * cos - b * sin + self.noise(size);
+                    head[high] = a * sin + b * cos + self.noise(size);
+                }
+            }
+        }
+        out
+    }
+
+    fn attention(&mut self, spec: &AttentionSpec, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+        let (kv, group) = (&spec.kv, spec.heads / spec.kv.heads);
+        let (k, v) = (self.cached(k, kv.dim_k), self.cached(v, kv.dim_v));
+        let mut out = Vec::new();
+        for (position, q) in q.chunks(spec.heads * kv.dim_k).enumerate() {
+            let seen = kv.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1;
+            for (head, q) in q.chunks(kv.dim_k).enumerate() {
+                let at = |t: usize| t * kv.heads + head / group;
+                let mut scores: Vec<f64> = Vec::new();
+                for t in seen.clone() {
+                    let score = self.sum(q.iter().zip(&k[at(t) * kv.dim_k..][..kv.dim_k]).map(|(q, k)| q * k));
+                    let score = score * f64::from(spec.scale.0);
+                    let capped = spec.softcap.map_or(score, |c| f64::from(c.0) * (score / f64::from(c.0)).tanh());
+                    scores.push(self.rounded(capped, FUNCTION));
+                }
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| self.rounded((s - most).exp(), FUNCTION)).collect();
+                let total = self.sum(weights.iter().copied());
+                for d in 0..kv.dim_v {
+                    let terms = weights.iter().zip(seen.clone()).map(|(w, t)| w * v[at(t) * kv.dim_v + d]);
+                    out.push(self.sum(terms) / total);
+                }
+            }
+        }
+        out
+    }
+}
+
+fn row(t: &Tensor, row: usize) -> &[f64] {
+    &t.values[row * t.cols..][..t.cols]
+}
+
+fn unary(f: Unary, x: f64) -> f64 {
+    match f {
+        Unary::Silu => x / (1.0 + (-x).exp()),
+        Unary::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Unary::Relu => x.max(0.0),
+        Unary::Tanh => x.tanh(),
+        Unary::Rsqrt => 1.0 / x.sqrt(),
+        Unary::GeluErf => panic!("std has no error function; no test graph uses it"),
+    }
+}

@@ -1,0 +1,64 @@
+//! Random weights in memory, coded as files code them.
+
+use super::Random;
+use argand_codec::Codec;
+use argand_cpu::{Stored, WeightSource};
+use argand_graph::{Graph, WeightRef};
+use std::collections::HashMap;
+use std::error::Error;
+
+/// A coded weight and the values that it stands for.
+pub struct Tensor {
+    pub codec: Codec,
+    pub rows: usize,
+    pub cols: usize,
+    offset: f32,
+    bytes: Vec<u8>,
+    pub values: Vec<f64>,
+}
+
+/// Weights by canonical name.
+pub struct Weights(pub HashMap<String, Tensor>);
+
+impl Weights {
+    /// All weights of a graph; `codec` says how each matrix is stored.
+    pub fn random(graph: &Graph, codec: impl Fn(&str) -> Codec) -> Weights {
+        let weights = graph.weights().into_iter().enumerate();
+        Weights(weights.map(|(i, w)| (w.name.clone(), Tensor::random(&w, &codec, i as u64))).collect())
+    }
+}
+
+impl Tensor {
+    fn random(w: &WeightRef, codec: impl Fn(&str) -> Codec, seed: u64) -> Tensor {
+        let mut random = Random(seed * 77 + 5);
+        let (codec, rows, cols) = match w.shape.as_slice() {
+            [rows, cols] => (codec(&w.name), *rows, *cols),
+            shape => (Codec::F32, 1, shape[0]),
+        };
+        // Some files store the weight of a norm minus one.
+        let offset = if w.name.ends_with("post_norm") { 1.0 } else { 0.0 };
+        let (middle, spread) = match () {
+            () if w.name.ends_with("norm") => (1.0 - f64::from(offset), 0.2),
+            () if w.name.ends_with("bias") => (0.0, 0.2),
+            () if w.name == "token_embd" => (0.0, 1.0),
+            // Keeps the variance of what is multiplied.
+            () => (0.0, (3.0 / cols as f64).sqrt()),
+        };
+        let drawn: Vec<f32> = (0..rows * cols).map(|_| (middle + spread * random.unit()) as f32).collect();
+        let mut bytes = vec![0; rows * codec.row_bytes(cols).unwrap()];
+        codec.encode(&drawn, &mut bytes).unwrap();
+        let mut decoded = vec![0.0; rows * cols];
+        codec.decode(&bytes, &mut decoded).unwrap();
+        let values = decoded.iter().map(|v| f64::from(v + offset)).collect();
+        Tensor { codec, rows, cols, offset, bytes, values }
+    }
+}
+
+impl WeightSource for Weights {
+    fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn Error + Send + Sync>> {
+        let t = self.0.get(name).ok_or_else(|| format!("no weight `{name}`"))?;
+        let size = t.bytes.len() / t.rows;
+        let row = Box::new(move |row: usize| &t.bytes[row * size..][..size]);
+        Ok(Stored { codec: t.codec, rows: t.rows, cols: t.cols, offset: t.offset, row })
+    }
+}

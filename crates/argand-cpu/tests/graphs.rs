@@ -1,0 +1,358 @@
+//! Whole models through the executor: against an `f64` interpreter, and against themselves in other batches and threads.
+
+mod common;
+
+use argand_codec::Codec;
+use argand_cpu::kv::{KvType, PAGE_TOKENS};
+use argand_cpu::tier::Tier;
+use argand_cpu::{Error, Executor, Options};
+use common::Random;
+use common::driver::{Attempt, Cut, MAX_ROWS, PAGES, Sequence, load, options, run, run_alone};
+use common::models::{Model, VOCAB, around, gated, gemma, layers, llama, mixed, models};
+use common::reference::{Expected, expect};
+
+/// Fails unless all logits are equal, bit for bit.
+fn assert_same(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len(), "{what}");
+    let differ = |i: &usize| a[*i].to_bits() != b[*i].to_bits();
+    let count = (0..a.len()).filter(differ).count();
+    if let Some(i) = (0..a.len()).find(differ) {
+        let (row, column) = (i / VOCAB, i % VOCAB);
+        panic!("{what}: {count} of {} differ, first row {row}, logit {column}: {} and {}", a.len(), a[i], b[i]);
+    }
+}
+
+fn tokens(n: usize, seed: u64) -> Vec<u32> {
+    Random(seed).tokens(n, VOCAB)
+}
+
+/// Both kinds of products.
+fn modes() -> [(bool, &'static str); 2] {
+    [(true, "exact"), (false, "integer")]
+}
+
+/// A prefill, a chunk across a page border, and steps of few tokens: what every kernel for few and many rows meets.
+const CUTS: [usize; 6] = [40, 30, 1, 2, 1, 6];
+
+#[test]
+fn programs_compute_what_the_graph_means() {
+    for model in models() {
+        let tokens = tokens(CUTS.iter().sum(), 1);
+        for (exact, mode) in modes() {
+            let expected = expect(&model.graph, &model.weights, &tokens, !exact, KvType::F32);
+            for tier in Tier::supported() {
+                let [naive, fused] = [false, true].map(|fused| {
+                    let what = format!("{}, {mode}, {tier}, fused: {fused}", model.name);
+                    let mut executor = load(&model, Options { tier, exact, fused, ..options() });
+                    let found = run_alone(&mut executor, &tokens, &CUTS);
+                    expected.assert_near(&found, &what);
+                    found
+                });
+                assert_same(&naive, &fused, &format!("{}, {mode}, {tier}: naive and fused", model.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for model in models() {
+        let tokens = tokens(CUTS.iter().sum(), 2);
+        for (exact, mode) in modes() {
+            let [one, two, three] = [1, 2, 3].map(|threads| {
+                let mut executor = load(&model, Options { threads, exact, kv: KvType::F16, ..options() });
+                run_alone(&mut executor, &tokens, &CUTS)
+            });
+            assert_same(&one, &two, &format!("{}, {mode}: 1 and 2 threads", model.name));
+            assert_same(&one, &three, &format!("{}, {mode}: 1 and 3 threads", model.name));
+        }
+    }
+}
+
+/// Four sequences on scattered pages, and steps that mix their prefills and decode rows.
+fn ragged() -> (Vec<Sequence>, Vec<Cut>) {
+    let sequence = |n, seed, pages: &[u32]| Sequence { tokens: tokens(n, seed), pages: pages.to_vec() };
+    let sequences = vec![
+        sequence(141, 3, &[17, 2, 11]),
+        sequence(70, 4, &[9, 0]),
+        sequence(6, 5, &[23]),
+        sequence(133, 6, &[5, 14, 1]),
+    ];
+    let steps = vec![
+        vec![(0, 50), (2, 1)],
+        vec![(2, 1), (0, 33), (1, 64)],
+        vec![(1, 1), (0, 50), (2, 1), (3, 100)],
+        vec![(0, 1), (1, 1), (2, 1), (3, 1)],
+        vec![(3, 29), (0, 7), (1, 4), (2, 2)],
+        vec![(3, 3)],
+    ];
+    (sequences, steps)
+}
+
+#[test]
+fn sequences_do_not_see_their_batch() {
+    let (sequences, steps) = ragged();
+    for model in models() {
+        for (exact, mode) in modes() {
+            for kv in [KvType::F32, KvType::F16] {
+                let mut executor = load(&model, Options { exact, kv, ..options() });
+                let together = run(&mut executor, &sequences, &steps);
+                for (i, (s, found)) in sequences.iter().zip(&together).enumerate() {
+                    let alone = run_alone(&mut executor, &s.tokens, &[s.tokens.len()]);
+                    assert_same(found, &alone, &format!("{}, {mode}, {kv:?}, sequence {i}", model.name));
+                }
+            }
+        }
+    }
+}
+
+/// Quantised pages are widened to floats for many rows only, so that sums round differently and a level may flip.
+#[test]
+fn quantised_caches_see_their_batch_within_their_rounding() {
+    let (sequences, steps) = ragged();
+    for model in models() {
+        for (exact, mode) in modes() {
+            let mut executor = load(&model, Options { exact, kv: KvType::Q8_0, ..options() });
+            let together = run(&mut executor, &sequences, &steps);
+            for (i, (s, found)) in sequences.iter().zip(&together).enumerate().skip(1).take(2) {
+                let what = format!("{}, {mode}, sequence {i}", model.name);
+                let expected = expect(&model.graph, &model.weights, &s.tokens, !exact, KvType::Q8_0);
+                expected.assert_near(found, &what);
+                let alone = run_alone(&mut executor, &s.tokens, &[s.tokens.len()]);
+                let around = Expected { logits: found.iter().map(|x| f64::from(*x)).collect(), ..expected };
+                around.assert_near(&alone, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_token_at_a_time_is_the_same_as_all_at_once() {
+    for model in models() {
+        let tokens = tokens(75, 7);
+        for (exact, mode) in modes() {
+            let mut executor = load(&model, Options { exact, kv: KvType::F16, ..options() });
+            let at_once = run_alone(&mut executor, &tokens, &[tokens.len()]);
+            let one_by_one = run_alone(&mut executor, &tokens, &vec![1; tokens.len()]);
+            assert_same(&at_once, &one_by_one, &format!("{}, {mode}", model.name));
+        }
+    }
+}
+
+/// Sequences may read the same page, and go on from a copy of one that is not full.
+#[test]
+fn pages_are_shared_and_copied() {
+    for model in models() {
+        let mut executor = load(&model, Options { kv: KvType::F16, ..options() });
+        let prefix = tokens(PAGE_TOKENS + 10, 8);
+        let [a, b] = [9, 10].map(|seed| [prefix.clone(), tokens(4, seed)].concat());
+        let [alone_a, alone_b] = [&a, &b].map(|t| run_alone(&mut executor, t, &[t.len()]));
+
+        let first = Sequence { tokens: prefix.clone(), pages: vec![7, 3] };
+        run(&mut executor, &[first], &[vec![(0, prefix.len())]]);
+        executor.copy_page(3, 19);
+        for offset in 0..4 {
+            let past = prefix.len() + offset;
+            let step = Attempt {
+                tokens: vec![b[past], a[past]],
+                positions: vec![past as u32; 2],
+                seqs: vec![(0..1, past, vec![7, 19]), (1..2, past, vec![7, 3])],
+                logit_rows: vec![1, 0],
+            };
+            let found = step.run(&mut executor).unwrap();
+            let range = past * VOCAB..(past + 1) * VOCAB;
+            assert_same(&found[..VOCAB], &alone_a[range.clone()], model.name);
+            assert_same(&found[VOCAB..], &alone_b[range], model.name);
+        }
+    }
+}
+
+#[test]
+fn steps_without_logits_fill_the_cache() {
+    for model in models() {
+        for (exact, mode) in modes() {
+            let mut executor = load(&model, Options { exact, ..options() });
+            let tokens = tokens(71, 11);
+            let alone = run_alone(&mut executor, &tokens, &[tokens.len()]);
+            let step = |range: std::ops::Range<usize>, logit_rows| Attempt {
+                tokens: tokens[range.clone()].to_vec(),
+                positions: range.clone().map(|p| p as u32).collect(),
+                seqs: vec![(0..range.len(), range.start, vec![12, 8])],
+                logit_rows,
+            };
+            for quiet in [0..60, 60..69, 69..70] {
+                assert!(step(quiet, vec![]).run(&mut executor).unwrap().is_empty(), "{}", model.name);
+            }
+            let last = step(70..71, vec![0]).run(&mut executor).unwrap();
+            assert_same(&last, &alone[70 * VOCAB..], &format!("{}, {mode}", model.name));
+        }
+    }
+}
+
+#[test]
+fn logits_come_in_the_order_asked() {
+    let mut executor = load(&gemma(), options());
+    let mut step = Attempt::sound();
+    let in_order = step.run(&mut executor).unwrap();
+    step.logit_rows = vec![3, 1, 3];
+    let other = step.run(&mut executor).unwrap();
+    assert_same(&other, &[&in_order[VOCAB..], &in_order[..VOCAB], &in_order[VOCAB..]].concat(), "rows 3, 1, 3");
+}
+
+/// What breaks a promise is refused by name, and the executor still works.
+#[test]
+fn malformed_steps_are_refused() {
+    let mut executor = load(&llama(|_| Codec::F32), options());
+    let sound = Attempt::sound().run(&mut executor).unwrap();
+    let too_many = MAX_ROWS + 1;
+    type Change = Box<dyn Fn(&mut Attempt)>;
+    let changes: Vec<(&str, Change)> = vec![
+        (
+            "no tokens",
+            Box::new(|s| *s = Attempt { tokens: vec![], positions: vec![], seqs: vec![], logit_rows: vec![] }),
+        ),
+        (
+            "more rows than promised",
+            Box::new(move |s| {
+                s.tokens = vec![0; too_many];
+                s.positions = (0..too_many as u32).collect();
+                s.seqs = vec![(0..too_many, 0, (0..PAGES as u32).collect())];
+            }),
+        ),
+        ("too few positions", Box::new(|s| s.positions.truncate(3))),
+        ("a token past the vocabulary", Box::new(|s| s.tokens[2] = VOCAB as u32)),
+        ("the largest token", Box::new(|s| s.tokens[0] = u32::MAX)),
+        ("the largest position", Box::new(|s| s.positions[1] = u32::MAX)),
+        ("a gap between sequences", Box::new(|s| s.seqs[1].0 = 3..4)),
+        ("overlapping sequences", Box::new(|s| s.seqs[1].0 = 1..4)),
+        ("rows of no sequence", Box::new(|s| s.seqs[1].0 = 2..3)),
+        ("rows past the end", Box::new(|s| s.seqs[1].0 = 2..5)),
+        ("a sequence without rows", Box::new(|s| s.seqs.insert(1, (2..2, 0, vec![4])))),
+        ("rows that run backwards", Box::new(|s| s.seqs[1].0 = std::ops::Range { start: 2, end: 1 })),
+        ("a page outside of the pool", Box::new(|s| s.seqs[0].2 = vec![PAGES as u32])),
+        ("the largest page", Box::new(|s| s.seqs[0].2 = vec![u32::MAX])),
+        ("no page", Box::new(|s| s.seqs[0].2.clear())),
+        ("a page too few", Box::new(|s| s.seqs[0].1 = PAGE_TOKENS - 1)),
+        (
+            "a past page outside of the pool",
+            Box::new(|s| {
+                s.seqs[0].1 = PAGE_TOKENS;
+                s.seqs[0].2 = vec![PAGES as u32, 3];
+            }),
+        ),
+        ("the largest past", Box::new(|s| s.seqs[0].1 = usize::MAX)),
+        ("two sequences on one page", Box::new(|s| s.seqs[1].2 = vec![3])),
+        (
+            "a sequence that meets itself",
+            Box::new(|s| {
+                s.tokens = vec![0; PAGE_TOKENS + 1];
+                s.positions = (0..PAGE_TOKENS as u32 + 1).collect();
+                s.seqs = vec![(0..PAGE_TOKENS + 1, 0, vec![3, 3])];
+            }),
+        ),
+        ("logits of no row", Box::new(|s| s.logit_rows.push(4))),
+    ];
+    let mut wrong = vec![];
+    for (what, change) in changes {
+        let mut step = Attempt::sound();
+        change(&mut step);
+        // A panic would be a refusal without a reason.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step.run(&mut executor)));
+        match result {
+            Ok(Err(Error::Batch(_))) => {}
+            Ok(Err(other)) => wrong.push(format!("{what}: refused as {other:?}")),
+            Ok(Ok(_)) => wrong.push(format!("{what}: accepted")),
+            Err(_) => wrong.push(format!("{what}: panicked")),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_same(&Attempt::sound().run(&mut executor).unwrap(), &sound, "after all refusals");
+}
+
+/// Pieces of a gated product are cut by one weight and shared by the other, whose rows may be larger or smaller.
+#[test]
+fn gates_of_another_codec() {
+    let tokens = tokens(18, 12);
+    for (gate, up) in [(Codec::Q8_0, Codec::Q4_0), (Codec::Q4_0, Codec::Q8_0)] {
+        let model = gated(gate, up);
+        for (exact, mode) in modes() {
+            let expected = expect(&model.graph, &model.weights, &tokens, !exact, KvType::F32);
+            for tier in Tier::supported() {
+                let run = |fused, threads| {
+                    let mut executor = load(&model, Options { tier, exact, fused, threads, ..options() });
+                    run_alone(&mut executor, &tokens, &[8, 1, 9])
+                };
+                let what = format!("{gate}, {up}, {mode}, {tier}");
+                let naive = run(false, 2);
+                expected.assert_near(&naive, &what);
+                for threads in [1, 3] {
+                    assert_same(&naive, &run(true, threads), &what);
+                }
+            }
+        }
+    }
+}
+
+fn describe(model: &Model, fused: bool) -> (String, usize) {
+    let executor: Executor = load(model, Options { fused, ..options() });
+    (executor.program().describe(), executor.program().phases())
+}
+
+#[test]
+fn a_fused_layer_has_six_phases() {
+    let (text, phases) = describe(&llama(|_| Codec::F32), true);
+    let expected = "\
+rows[N] embed()->token_embd
+repeat 0
+linear[R] {gather(token_embd)->%2; rmsnorm(%2)->output_norm} output_norm x output -> output
+layers: 2 layers [0, 0]
+body 0:
+  linear[N] {rmsnorm(%0)->attn_norm} attn_norm x attn_q + attn_k + attn_v -> attn_q, attn_k, attn_v
+  rows[N] rope(attn_q)->%5; rope(attn_k)->%6; write(%6, attn_v)->cache
+  attend %5 -> attn
+  linear[N] attn x attn_out + %0 -> %9
+  linear[N] {rmsnorm(%9)->ffn_norm} ffn_norm x ffn_gate + ffn_up glu silu -> %14
+  linear[N] %14 x ffn_down + %9 -> %16
+";
+    assert_eq!(text, expected);
+    // The embedding, two layers, the head.
+    assert_eq!(phases, 1 + 2 * 6 + 1);
+    let (_, naive) = describe(&llama(|_| Codec::F32), false);
+    // Embedding; 2 norms, 7 products, 2 rotations, write, attention, activation, gate, 2 sums; rows, norm, head.
+    assert_eq!(naive, 1 + 2 * 17 + 3);
+}
+
+/// What is made before layers can be used behind them, whatever memory they run in.
+#[test]
+fn values_live_across_layers() {
+    let tokens = tokens(20, 13);
+    let models = [
+        around("input of one layer", |x, _| x + layers(x, 1)),
+        around("input of two layers", |x, _| x + layers(x, 2)),
+        around("product of the input", |x, before| layers(x, 2) + before),
+        around("product of the input, other order", |x, before| before + layers(x, 1)),
+        around("products before and behind one layer", |x, before| before + layers(x, 1).linear("behind", 64)),
+        around("products before and behind two layers", |x, before| before + layers(x, 2).linear("behind", 64)),
+        around("input of layers that is a product", |x, before| layers(before, 2) + x),
+        around("no layers", |x, before| layers(x, 0) + before),
+    ];
+    let mut wrong = vec![];
+    for model in models {
+        let expected = expect(&model.graph, &model.weights, &tokens, false, KvType::F32);
+        for fused in [false, true] {
+            let mut executor = load(&model, Options { fused, ..options() });
+            let found = run_alone(&mut executor, &tokens, &[8, 1, 11]);
+            wrong.extend(expected.off(&found).map(|off| format!("{}, fused: {fused}: {off}", model.name)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A layer without a state among others would have none to skip.
+#[test]
+fn layers_without_state_are_not_mixed_with_others() {
+    let model = mixed();
+    let source = model.weights.clone();
+    let result = Executor::load(&model.graph, source, options(), &mut |_| {});
+    assert!(matches!(result.err(), Some(Error::Lower(_))));
+}
