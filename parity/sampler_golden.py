@@ -3,7 +3,7 @@
 Independent of the Rust sampler: every stage here maps a full vector of logits to a full vector of logits, removed tokens
 being -inf, as the papers and Hugging Face's LogitsProcessor classes define them.
 
-    python parity/sampler_golden.py > crates/argand-engine/tests/goldens/sampler.json
+    python parity/sampler_golden.py > crates/argand-engine/tests/golden/sampler.json
 """
 
 import json

@@ -21,7 +21,7 @@ struct Golden {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("goldens/sampler.json")).expect("goldens parse")
+    serde_json::from_str(include_str!("golden/sampler.json")).expect("goldens parse")
 }
 
 fn context(case: &Case, stream: u64) -> SampleContext<'_> {
