@@ -128,13 +128,15 @@ fn quantised_caches_see_their_batch_within_their_rounding() {
 
 #[test]
 fn one_token_at_a_time_is_the_same_as_all_at_once() {
+    let tokens = tokens(75, 7);
     for model in models() {
-        let tokens = tokens(75, 7);
         for (exact, mode) in modes() {
-            let mut executor = load(&model, Options { exact, kv: KvType::F16, ..options() });
-            let at_once = run_alone(&mut executor, &tokens, &[tokens.len()]);
-            let one_by_one = run_alone(&mut executor, &tokens, &vec![1; tokens.len()]);
-            assert_same(&at_once, &one_by_one, &format!("{}, {mode}", model.name));
+            for tier in Tier::supported() {
+                let mut executor = load(&model, Options { tier, exact, kv: KvType::F16, ..options() });
+                let at_once = run_alone(&mut executor, &tokens, &[tokens.len()]);
+                let one_by_one = run_alone(&mut executor, &tokens, &vec![1; tokens.len()]);
+                assert_same(&at_once, &one_by_one, &format!("{}, {mode}, {tier}", model.name));
+            }
         }
     }
 }
