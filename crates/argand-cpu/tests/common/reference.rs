@@ -36,7 +36,9 @@ impl Expected {
     /// The first logit beyond its bound.
     pub fn off(&self, found: &[f32]) -> Option<String> {
         assert_eq!(found.len(), self.logits.len());
-        let beyond = |i: &usize| !((self.logits[*i] - f64::from(found[*i])).abs() <= self.bounds[i / self.vocab]);
+        let off = |i: usize| (self.logits[i] - f64::from(found[i])).abs();
+        // Not a number is in no range.
+        let beyond = |i: &usize| !(0.0..=self.bounds[i / self.vocab]).contains(&off(*i));
         let i = (0..found.len()).find(beyond)?;
         let (row, column) = (i / self.vocab, i % self.vocab);
         let (expected, bound) = (self.logits[i], self.bounds[row]);
