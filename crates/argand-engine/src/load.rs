@@ -6,7 +6,7 @@ use argand_cpu::tier::{Tier, TierError};
 use argand_cpu::{Batch, Executor, Options, Seq, Stored, WeightSource};
 use argand_graph::Graph;
 use argand_models::names::Located;
-use argand_text::{ChatTemplate, SpecialTokens, Tokenizer};
+use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
 use argand_weights::{Checkpoint, Format};
 use std::collections::HashMap;
 use std::path::Path;
@@ -91,7 +91,7 @@ pub struct Model {
     name: String,
     graph: Graph,
     tokenizer: Tokenizer,
-    template: Option<String>,
+    template: Result<ChatTemplate, TemplateError>,
     runner: CpuRunner,
     file_bytes: u64,
 }
@@ -113,15 +113,15 @@ impl Model {
             (tokenizer, runner)
         });
         let (graph, runner) = text.1?;
-        let tokenizer = text.0.map_err(|error| LoadError::Tokenizer { file, error })?;
-        Ok(Model {
-            name: name(&checkpoint),
-            graph,
-            tokenizer,
-            template: template(&checkpoint)?,
-            runner,
-            file_bytes: checkpoint.file_bytes(),
-        })
+        let unreadable = |error| LoadError::Tokenizer { file: file.clone(), error };
+        let tokenizer = text.0.map_err(unreadable)?;
+        let template = match template(&checkpoint, &tokenizer) {
+            Ok(template) => Ok(template),
+            // Without a template a model can still continue text, and another template can be given.
+            Err(argand_text::Error::Template(error)) => Err(error),
+            Err(error) => return Err(unreadable(error)),
+        };
+        Ok(Model { name: name(&checkpoint), graph, tokenizer, template, runner, file_bytes: checkpoint.file_bytes() })
     }
 
     /// Name that the file gives itself, or the file's own name.
@@ -139,18 +139,12 @@ impl Model {
         &self.tokenizer
     }
 
-    /// The model's own chat template, as text.
-    pub fn template_source(&self) -> Option<&str> {
-        self.template.as_deref()
-    }
-
-    /// The model's own chat template; `None` when it has none.
+    /// The model's own chat template.
     ///
     /// # Errors
-    /// When the template is malformed.
-    pub fn template(&self) -> Result<Option<ChatTemplate>, argand_text::TemplateError> {
-        let special = || SpecialTokens::of(&self.tokenizer);
-        self.template.as_deref().map(|source| ChatTemplate::new(source, special())).transpose()
+    /// [`TemplateError::None`] when it has none, or what is wrong with it.
+    pub fn template(&self) -> Result<&ChatTemplate, &TemplateError> {
+        self.template.as_ref()
     }
 
     /// Bytes of the checkpoint's files.
@@ -183,22 +177,21 @@ fn name(checkpoint: &Checkpoint) -> String {
 fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Tokenizer::from_gguf(checkpoint.metadata()),
-        Format::Safetensors => {
-            let path = checkpoint.path();
-            Tokenizer::from_hf_dir(if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) })
-        }
+        Format::Safetensors => Tokenizer::from_hf_dir(folder(checkpoint)),
     }
 }
 
-fn template(checkpoint: &Checkpoint) -> Result<Option<String>, LoadError> {
-    if let Some(own) = checkpoint.metadata().get_str("tokenizer.chat_template") {
-        return Ok(Some(own.to_string()));
+fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTemplate, argand_text::Error> {
+    match checkpoint.format() {
+        Format::Gguf => Ok(ChatTemplate::from_gguf(checkpoint.metadata(), SpecialTokens::of(tokenizer))?),
+        Format::Safetensors => ChatTemplate::from_hf_dir(folder(checkpoint)),
     }
-    if let Some(bytes) = checkpoint.sidecar("chat_template.jinja")? {
-        return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
-    }
-    let config = checkpoint.sidecar_json("tokenizer_config.json")?;
-    Ok(config.and_then(|c| c.get("chat_template")?.as_str().map(str::to_string)))
+}
+
+/// Where the files beside the weights are.
+fn folder(checkpoint: &Checkpoint) -> &Path {
+    let path = checkpoint.path();
+    if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) }
 }
 
 /// An executor on this machine's CPU.

@@ -92,7 +92,7 @@ impl<'m> Answer<'m> {
             first: first - self.asked,
             rest: self.last - first,
             later_tokens: usage.completion_tokens.max(self.tokens.len()).saturating_sub(1),
-            computed: usage.prompt_tokens - usage.cached_tokens,
+            computed: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
         }
     }
 
@@ -106,7 +106,25 @@ impl<'m> Answer<'m> {
         self.close();
     }
 
-    /// Runs one step; the text that it brought.
+    /// Runs one step and gives the text that it brought, which is empty while the prompt is computed or a character is
+    /// not complete. None when the answer has ended. For those who want to stop an answer before its first word.
+    ///
+    /// # Errors
+    /// The step failed, or the answer ended early.
+    pub fn step(&mut self) -> Option<Result<String, Error>> {
+        if self.ended.is_none() {
+            return Some(self.advance().inspect_err(|_| self.stop()));
+        }
+        match self.finish().cloned() {
+            Some(finish @ (Finish::OutOfPages { .. } | Finish::Failed(_))) if !self.closed => {
+                self.closed = true;
+                Some(Err(Error::Ended(finish)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes what the engine's next step brings.
     fn advance(&mut self) -> Result<String, Error> {
         let mut piece = String::new();
         let events = self.model.engine.step();
@@ -142,22 +160,11 @@ impl Iterator for Answer<'_> {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.ended.is_none() {
-            match self.advance() {
+        loop {
+            match self.step()? {
                 Ok(piece) if piece.is_empty() => {}
-                Ok(piece) => return Some(Ok(piece)),
-                Err(error) => {
-                    self.stop();
-                    return Some(Err(error));
-                }
+                found => return Some(found),
             }
-        }
-        match self.finish().cloned() {
-            Some(finish @ (Finish::OutOfPages { .. } | Finish::Failed(_))) if !self.closed => {
-                self.closed = true;
-                Some(Err(Error::Ended(finish)))
-            }
-            _ => None,
         }
     }
 }

@@ -27,6 +27,6 @@ mod model;
 pub use answer::{Answer, Timing};
 pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
 pub use argand_hub::{Progress, Silent};
-pub use argand_text::{ChatTemplate, Message};
+pub use argand_text::{ChatTemplate, Message, TemplateError};
 pub use error::Error;
 pub use model::{Generation, Model, OpenOptions};

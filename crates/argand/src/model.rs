@@ -7,7 +7,7 @@ use argand_engine::{
 };
 use argand_graph::Graph;
 use argand_hub::{Progress, Silent, Store};
-use argand_text::{ChatTemplate, Message, RenderOptions, StreamDecoder, Tokenizer};
+use argand_text::{ChatTemplate, Message, RenderOptions, StreamDecoder, TemplateError, Tokenizer};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
@@ -58,7 +58,7 @@ pub struct Model {
     name: String,
     graph: Graph,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Result<ChatTemplate, TemplateError>,
     pub(crate) engine: Engine<CpuRunner>,
     file_bytes: u64,
     generation: Generation,
@@ -118,7 +118,8 @@ impl Model {
         let mut load = options.load.clone();
         load.threads = load.threads.or_else(|| Some(Machine::read().threads().count));
         let model = argand_engine::Model::load(path, &load, loading)?;
-        let (name, graph, template) = (model.name().to_string(), model.graph().clone(), model.template()?);
+        let (name, graph) = (model.name().to_string(), model.graph().clone());
+        let template = model.template().cloned().map_err(Clone::clone);
         let file_bytes = model.file_bytes();
         let (tokenizer, runner) = model.into_parts();
         let defaults = EngineOptions::default();
@@ -153,14 +154,17 @@ impl Model {
         &self.tokenizer
     }
 
-    /// The chat template; none when the model has none.
-    pub fn template(&self) -> Option<&ChatTemplate> {
+    /// The chat template.
+    ///
+    /// # Errors
+    /// [`TemplateError::None`] when the model has none, or what is wrong with it.
+    pub fn template(&self) -> Result<&ChatTemplate, &TemplateError> {
         self.template.as_ref()
     }
 
     /// Takes another chat template.
     pub fn set_template(&mut self, template: ChatTemplate) {
-        self.template = Some(template);
+        self.template = Ok(template);
     }
 
     /// Size of the model's files in bytes.
@@ -214,7 +218,7 @@ impl Model {
     /// Says something and streams the answer, which becomes part of the conversation.
     ///
     /// # Errors
-    /// The model has no chat template, the template refuses the conversation, or it is longer than the context; the
+    /// The model has no chat template or a malformed one, the template refuses the conversation, or it is longer than the context; the
     /// conversation is then as before.
     pub fn chat(&mut self, text: &str) -> Result<Answer<'_>, Error> {
         self.messages.push(Message::new("user", text));
@@ -249,7 +253,7 @@ impl Model {
 
     /// The conversation as tokens, up to where the answer begins.
     fn chat_prompt(&self) -> Result<Vec<u32>, Error> {
-        let template = self.template.as_ref().ok_or(argand_text::TemplateError::None)?;
+        let template = self.template.as_ref().map_err(Clone::clone)?;
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
         let text = template.render(&self.messages, &options)?;
         Ok(self.tokenizer.encode(&text, false, true)?)

@@ -1,6 +1,8 @@
 //! The façade as another program would use it.
 
 use argand::{ChatTemplate, Generation, LoadOptions, Model, OpenOptions, Sampling};
+use argand_weights::gguf::{TensorSpec, Writer};
+use argand_weights::{Checkpoint, TensorInfo, Value};
 
 fn path() -> String {
     format!("{}/../argand-models/tests/tiny/llama/model.gguf", env!("CARGO_MANIFEST_DIR"))
@@ -72,6 +74,28 @@ fn an_answer_that_is_dropped_stays_as_far_as_it_went() {
     assert_eq!(model.messages().len(), 2);
     assert!(model.engine().is_idle());
     assert!(!read(model.chat("go on").expect("it is asked")).is_empty());
+}
+
+#[test]
+fn a_malformed_template_stops_chats_only() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("model.gguf");
+    let tiny = Checkpoint::open(path()).expect("the tiny model opens");
+    let mut metadata = tiny.metadata().clone();
+    metadata.set("tokenizer.chat_template", Value::Str("{% if %}".into()));
+    let spec = |t: &TensorInfo| TensorSpec { name: t.name.clone(), shape: t.shape.clone(), codec: t.codec };
+    let mut writer = Writer::create(&file, &metadata, tiny.tensors().map(spec).collect()).expect("it can be written");
+    for tensor in tiny.tensors() {
+        writer.write(&tensor.name, tiny.require(&tensor.name).expect("it is there").bytes).expect("it can be written");
+    }
+    writer.finish().expect("it is complete");
+    let mut model = Model::open(&file.display().to_string()).expect("it opens all the same");
+    model.generation_mut().max_tokens = Some(2);
+    let refused = model.chat("hello").err().map(|e| e.to_string());
+    assert!(refused.is_some_and(|e| e.contains("chat template `default`, line 1")));
+    read(model.complete("hello").expect("plain text needs no template"));
+    model.set_template(template());
+    read(model.chat("hello").expect("this template is sound"));
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Run {
         self.conversation.apply(&mut model)?;
         let _gentle = interrupt::gentle();
         let mut answer = if self.raw { model.complete(&prompt)? } else { model.chat(&prompt)? };
-        while let Some(piece) = answer.next() {
+        while let Some(piece) = answer.step() {
             let piece = piece?;
             if !self.json {
                 ui::out(&piece)?;
