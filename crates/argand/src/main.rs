@@ -1,7 +1,7 @@
 //! The `argand` command: reads what was typed, runs one command, says what went wrong in one line.
 //!
-//! Results go to standard output and everything else to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-//! 130 interrupted.
+//! Results go to standard output and everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command
+//! line could not be parsed, 130 interrupted. A value that parses and then means nothing is a failure.
 
 #![forbid(unsafe_code)]
 
@@ -43,9 +43,7 @@ fn main() -> ExitCode {
 
 /// Says what went wrong; the exit code.
 fn report(error: &anyhow::Error) -> u8 {
-    let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
-    if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(closed)) {
-        // Whoever read the output has enough of it, as in `argand list | head`.
+    if error.downcast_ref::<ui::OutputError>().is_some_and(ui::OutputError::is_closed) {
         return 0;
     }
     if error.is::<interrupt::Interrupted>() {
@@ -80,6 +78,13 @@ mod tests {
     fn an_error_is_one_line_that_says_nothing_twice() {
         let error = anyhow!("no\nroom").context("cannot write x: no room").context("tensor t");
         assert_eq!(super::one_line(&error), "tensor t: cannot write x: no room");
+    }
+
+    #[test]
+    fn only_a_reader_of_the_output_may_leave() {
+        let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert_eq!(super::report(&anyhow::Error::from(super::ui::OutputError::from(broken())).context("list")), 0);
+        assert_eq!(super::report(&anyhow::Error::from(broken()).context("fetching")), 1);
     }
 
     #[test]

@@ -3,15 +3,26 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 
+/// Standard output takes no more.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether the reader has left, having enough, as in `argand list | head`.
+    pub fn is_closed(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 /// Writes a result to standard output.
-pub fn out(text: &str) -> io::Result<()> {
+pub fn out(text: &str) -> Result<(), OutputError> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(OutputError::from)
 }
 
 /// Writes a value as JSON to standard output.
-pub fn out_json(value: &serde_json::Value) -> io::Result<()> {
+pub fn out_json(value: &serde_json::Value) -> Result<(), OutputError> {
     out(&format!("{value:#}\n"))
 }
 

@@ -68,8 +68,8 @@ impl Chat {
         loop {
             match input.turn()? {
                 Turn::End => break,
-                Turn::Text(text) if text.trim().is_empty() => {}
-                Turn::Text(text) => match talk.turn(&text) {
+                Turn::Line(text) | Turn::Fenced(text) if text.trim().is_empty() => {}
+                turn => match talk.turn(&turn) {
                     Ok(true) => {}
                     Ok(false) => break,
                     // A script must not go on as if nothing had happened, a person may.
@@ -91,10 +91,20 @@ struct Talk {
 
 impl Talk {
     /// Takes one turn; false when it is the last.
-    fn turn(&mut self, text: &str) -> Result<bool> {
-        let Some(command) = text.strip_prefix('/') else {
-            return answer(|m| m.chat(text), &mut self.model, self.stats).map(|()| true);
+    fn turn(&mut self, turn: &Turn) -> Result<bool> {
+        let (text, command) = match turn {
+            Turn::Line(text) => (text, text.strip_prefix('/')),
+            Turn::Fenced(text) => (text, None),
+            Turn::End => return Ok(false),
         };
+        match command {
+            Some(command) => self.command(command),
+            None => answer(|m| m.chat(text), &mut self.model, self.stats).map(|()| true),
+        }
+    }
+
+    /// Does what a line that begins with `/` says; false when nothing shall follow.
+    fn command(&mut self, command: &str) -> Result<bool> {
         let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match (word, rest.trim()) {
             ("help" | "?", _) => eprint!("{HELP}"),
@@ -147,7 +157,7 @@ fn answer<'m>(
     let context = model.context();
     let mut answer = ask(model)?;
     let _gentle = interrupt::gentle();
-    while let Some(piece) = answer.next() {
+    while let Some(piece) = answer.step() {
         ui::out(&piece?)?;
         if interrupt::raised() {
             answer.stop();

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 /// One turn.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// What was typed; empty when Ctrl-C took it back.
-    Text(String),
+    /// What was typed, a command if it begins with `/`; empty when Ctrl-C took it back.
+    Line(String),
+    /// A text between fences, which is never a command.
+    Fenced(String),
     /// Nothing more will come.
     End,
 }
@@ -60,10 +62,15 @@ impl Input {
     /// The next turn.
     pub fn turn(&mut self) -> Result<Turn> {
         let turn = read_turn(&mut |prompt| self.line(prompt))?;
-        if let (Self::Terminal { editor, history }, Turn::Text(text)) = (&mut *self, &turn)
-            && !text.trim().is_empty()
+        let entry = match &turn {
+            Turn::Line(text) => text.clone(),
+            Turn::Fenced(text) => format!("{FENCE}{text}{FENCE}"),
+            Turn::End => String::new(),
+        };
+        if let Self::Terminal { editor, history } = &mut *self
+            && !entry.trim().is_empty()
         {
-            editor.add_history_entry(text.as_str())?;
+            editor.add_history_entry(entry)?;
             if let Some(file) = history {
                 let _ = std::fs::create_dir_all(file.parent().unwrap_or(file));
                 let _ = editor.save_history(file);
@@ -98,9 +105,10 @@ fn read_turn(next: &mut dyn FnMut(&str) -> Result<Line>) -> Result<Turn> {
     loop {
         let mut line = match next(prompt)? {
             Line::Text(line) => line,
-            Line::TakenBack => return Ok(Turn::Text(String::new())),
+            Line::TakenBack => return Ok(Turn::Line(String::new())),
             Line::End if text.is_empty() => return Ok(Turn::End),
-            Line::End => return Ok(Turn::Text(text)),
+            Line::End if fenced => return Ok(Turn::Fenced(text)),
+            Line::End => return Ok(Turn::Line(text)),
         };
         prompt = "… ";
         if !fenced && text.is_empty() && line.trim_start().starts_with(FENCE) {
@@ -113,7 +121,7 @@ fn read_turn(next: &mut dyn FnMut(&str) -> Result<Line>) -> Result<Turn> {
         if fenced {
             if let Some(last) = line.trim_end().strip_suffix(FENCE) {
                 text += last;
-                return Ok(Turn::Text(text.trim_end_matches('\n').to_string()));
+                return Ok(Turn::Fenced(text.trim_end_matches('\n').to_string()));
             }
             text += &line;
             text.push('\n');
@@ -121,7 +129,7 @@ fn read_turn(next: &mut dyn FnMut(&str) -> Result<Line>) -> Result<Turn> {
             text += more;
             text.push('\n');
         } else {
-            return Ok(Turn::Text(text + &line));
+            return Ok(Turn::Line(text + &line));
         }
     }
 }
@@ -139,7 +147,8 @@ mod tests {
     fn turns(script: &str) -> Vec<String> {
         let mut input = Input::Script(Box::new(io::Cursor::new(script.to_string())));
         std::iter::from_fn(|| match input.turn().unwrap() {
-            Turn::Text(text) => Some(text),
+            Turn::Line(text) => Some(text),
+            Turn::Fenced(text) => Some(format!("[{text}]")),
             Turn::End => None,
         })
         .collect()
@@ -154,9 +163,10 @@ mod tests {
     #[test]
     fn several_lines_make_a_turn() {
         assert_eq!(turns("a\\\nb\nc\n"), ["a\nb", "c"]);
-        assert_eq!(turns("\"\"\"\na\n\nb\\\n\"\"\"\nc\n"), ["a\n\nb\\", "c"]);
-        assert_eq!(turns("\"\"\"a\nb\"\"\"\n"), ["a\nb"]);
-        assert_eq!(turns("\"\"\"a"), ["a\n"]);
+        assert_eq!(turns("\"\"\"\na\n\nb\\\n\"\"\"\nc\n"), ["[a\n\nb\\]", "c"]);
+        assert_eq!(turns("\"\"\"a\nb\"\"\"\n"), ["[a\nb]"]);
+        assert_eq!(turns("\"\"\"a"), ["[a\n]"]);
+        assert_eq!(turns("\"\"\"/a\"\"\"\n/a\n"), ["[/a]", "/a"]);
         assert_eq!(turns("say \"\"\" now\n"), ["say \"\"\" now"]);
     }
 }
