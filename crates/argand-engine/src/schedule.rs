@@ -92,7 +92,9 @@ impl<R: Runner> Engine<R> {
     fn give_back(&mut self, id: SeqId, held: usize) {
         if let Some(seq) = self.seqs.get_mut(&id) {
             self.pool.truncate(&mut seq.table, held);
-            seq.usage.cached_tokens = seq.usage.cached_tokens.min(held);
+            if seq.usage.completion_tokens == 0 {
+                seq.usage.cached_tokens = seq.usage.cached_tokens.min(held);
+            }
         }
     }
 
@@ -159,6 +161,10 @@ impl<R: Runner> Engine<R> {
     fn pause(&mut self, id: SeqId) {
         if let Some(seq) = self.seqs.get_mut(&id) {
             seq.running = false;
+            if seq.usage.completion_tokens == 0 {
+                // What is taken over when it starts anew counts, not both times.
+                seq.usage.cached_tokens = 0;
+            }
             let empty = PageTable::new(seq.table.namespace());
             self.pool.release(std::mem::replace(&mut seq.table, empty));
         }
