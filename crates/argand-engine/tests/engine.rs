@@ -214,6 +214,28 @@ fn too_few_pages_pause_the_newest_and_change_nothing() {
 }
 
 #[test]
+fn what_a_paused_prompt_takes_over_again_is_counted_once() {
+    let prefix = prompt(3, 41);
+    let long = [prefix.clone(), prompt(4, 30)].concat();
+    let mut paused = 0;
+    // The older one grows until the newer, still in its prompt, must yield; in some of these it ends just then.
+    for growth in 1..60 {
+        let runner = MockRunner::new(Limits { pages: 20, ..LIMITS });
+        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk: 1, max_sequences: 2 });
+        answer(&mut engine, request(prefix.clone(), 1));
+        let before = engine.runner().rows().iter().sum::<usize>();
+        engine.add(request(prompt(1, 4), growth)).expect("accepted");
+        let id = engine.add(request(long.clone(), 1)).expect("accepted");
+        let usage = drain(&mut engine)[&id].end.clone().expect("ended").1;
+        let fed = engine.runner().rows().iter().sum::<usize>() - before - (4 + growth - 1);
+        assert!(usage.cached_tokens >= 40 && usage.cached_tokens < usage.prompt_tokens, "{growth}: {usage:?}");
+        assert!(fed >= usage.prompt_tokens - usage.cached_tokens, "{growth}: {fed} rows, {usage:?}");
+        paused += usize::from(fed > usage.prompt_tokens - usage.cached_tokens);
+    }
+    assert!(paused > 0, "somebody had to yield");
+}
+
+#[test]
 fn the_oldest_is_never_stopped_by_newer_ones() {
     let mut engine = engine(Limits { pages: 20, ..LIMITS });
     let ids: Vec<_> = (0..6).map(|n| engine.add(request(prompt(n, 10), 50)).expect("accepted")).collect();
