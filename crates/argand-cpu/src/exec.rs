@@ -246,6 +246,10 @@ impl Executor {
             if seq.rows.start != slots.len() || seq.rows.end > n || seq.rows.is_empty() {
                 return fail(format!("sequence {i} has rows {:?} of {n}", seq.rows));
             }
+            // Pages of the past are read, whatever the new rows write.
+            if let Some(page) = seq.pages.iter().find(|p| **p as usize >= self.cache.pages()) {
+                return fail(format!("sequence {i} has page {page} of {}", self.cache.pages()));
+            }
             for offset in 0..seq.rows.len() {
                 let token = seq.past + offset;
                 match seq.pages.get(token / PAGE_TOKENS) {

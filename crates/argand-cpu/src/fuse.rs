@@ -125,8 +125,12 @@ fn find_tail(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, Tail, Bu
         return None;
     }
     let j = find(s, |t| t.reads().any(|b| b == y))?;
-    let ready =
-        |b: &BufId| Some(*b) == s.input || pinned.contains(b) || s.calls[..i].iter().any(|c| c.writes().contains(b));
+    // Layers write the carried buffers, and their calls do not show it.
+    let repeats = s.calls[i..].iter().any(|c| matches!(c, Call::Repeat(_)));
+    let ready = |b: &BufId| match pinned.contains(b) {
+        true => !repeats,
+        false => Some(*b) == s.input || s.calls[..i].iter().any(|c| c.writes().contains(b)),
+    };
     let (tail, out) = match *single(&s.calls[j])? {
         Step::Binary { f: Binary::Add, a, b, out } => {
             (Tail::Add([a, b].into_iter().find(|o| *o != y).filter(ready)?), out)
