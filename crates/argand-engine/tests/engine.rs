@@ -228,7 +228,8 @@ fn what_a_paused_prompt_takes_over_again_is_counted_once() {
         let id = engine.add(request(long.clone(), 1)).expect("accepted");
         let usage = drain(&mut engine)[&id].end.clone().expect("ended").1;
         let fed = engine.runner().rows().iter().sum::<usize>() - before - (4 + growth - 1);
-        assert!(usage.cached_tokens >= 40 && usage.cached_tokens < usage.prompt_tokens, "{growth}: {usage:?}");
+        // While it waits, pages of the prefix may go to the older one, so there is no lower bound.
+        assert!(usage.cached_tokens < usage.prompt_tokens, "{growth}: {usage:?}");
         assert!(fed >= usage.prompt_tokens - usage.cached_tokens, "{growth}: {fed} rows, {usage:?}");
         paused += usize::from(fed > usage.prompt_tokens - usage.cached_tokens);
     }
