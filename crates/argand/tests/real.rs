@@ -5,7 +5,7 @@
 use argand_cpu::kv::KvType;
 use argand_cpu::{Batch, Executor, Seq};
 use argand_engine::{CpuRunner, LoadOptions};
-use argand_hub::{Silent, Store};
+use argand_hub::{HubError, Silent, Store};
 use argand_weights::Checkpoint;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -29,7 +29,14 @@ fn path(model: &str) -> Option<PathBuf> {
         Some(_) => store.pull(model, &mut Silent),
         None => store.resolve(model),
     };
-    found.map_err(|e| eprintln!("skipped: {model} is not on this machine: {e}")).ok().map(|m| m.path)
+    match found {
+        Ok(model) => Some(model.path),
+        Err(e @ (HubError::NotPulled { .. } | HubError::Incomplete { .. })) => {
+            eprintln!("skipped: {model} is not on this machine: {e}");
+            None
+        }
+        Err(e) => panic!("{model}: {e}"),
+    }
 }
 
 fn prompts(golden: &str) -> Vec<Prompt> {
