@@ -54,10 +54,10 @@ struct Activations {
 impl Activations {
     fn new(tier: Tier, n: usize, cols: usize) -> Activations {
         let floats: Vec<f32> = (0..n * cols).map(|i| (i * 31 % 201) as f32 / 100.0 - 1.0).collect();
-        let layout = ActLayout::new(cols);
+        let layout = ActLayout::new(cols, 1);
         let mut blocks = vec![ActBlock::default(); n * layout.stride];
         // SAFETY: both hold `n` rows.
-        unsafe { quantize_rows(tier, floats.as_ptr(), cols, 0..n, cols, blocks.as_mut_ptr()) };
+        unsafe { quantize_rows(tier, floats.as_ptr(), cols, 0..n, cols, layout, blocks.as_mut_ptr()) };
         Activations { floats, blocks, layout }
     }
 

@@ -191,7 +191,7 @@ pub(crate) fn needs(
             match call {
                 Call::Linear(l) => {
                     let n = rows.of(l.domain);
-                    let bytes = ActLayout::new(s.bufs[l.x].len).bytes(n);
+                    let bytes = ActLayout::new(s.bufs[l.x].len, l.terms()).bytes(n);
                     needs.shared.acts = needs.shared.acts.max(bytes);
                     if n <= REDUNDANT {
                         needs.private.acts = needs.private.acts.max(bytes);
@@ -381,14 +381,16 @@ impl Run<'_> {
         };
         let k = at.segment.bufs[l.x].len;
         let data = if own { scratch.acts.as_ptr() } else { self.shared.acts.as_ptr() };
-        let acts = Acts { data: data.cast(), layout: ActLayout::new(k) };
+        let acts = Acts { data: data.cast(), layout: ActLayout::new(k, l.terms()) };
         let quantise = l.parts.iter().any(|p| integer(self.exact, matrix(&at.weights[p.w])));
         let mine = if redundant { 0..n } else { share(n, crew) };
         for row in mine {
             l.prologue.iter().for_each(|step| self.step(view, step, row));
             if quantise {
                 // SAFETY: the layout has room for all rows, and this row is this thread's own.
-                unsafe { linear::quantize_rows(self.tier, view.ptr(l.x, 0), k, row..row + 1, k, data.cast()) };
+                unsafe {
+                    linear::quantize_rows(self.tier, view.ptr(l.x, 0), k, row..row + 1, k, acts.layout, data.cast())
+                };
             }
         }
         if !redundant && crew.threads() > 1 && (quantise || !l.prologue.is_empty()) {

@@ -26,17 +26,19 @@ pub struct ActBlock {
 /// How quantised rows of one length lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActLayout {
-    /// Blocks of 32 columns per row; the last is padded with zeros.
+    /// Blocks of 32 columns per term; the last is padded with zeros.
     pub blocks: usize,
+    /// Terms whose sum a row is, one behind the other: each quantises what those before it left.
+    pub terms: usize,
     /// Blocks from one row to the next: odd, so that rows spread over all cache sets.
     pub stride: usize,
 }
 
 impl ActLayout {
-    /// The layout of rows of `cols` values.
-    pub const fn new(cols: usize) -> ActLayout {
+    /// The layout of rows of `cols` values: `terms` is 1 for 8 bits or 2 for about 15.
+    pub const fn new(cols: usize, terms: usize) -> ActLayout {
         let blocks = cols.div_ceil(BLOCK);
-        ActLayout { blocks, stride: blocks | 1 }
+        ActLayout { blocks, terms, stride: (blocks * terms) | 1 }
     }
 
     /// Bytes of `rows` rows.
@@ -60,11 +62,16 @@ impl Acts {
     pub(super) fn at(self, row: usize, block: usize) -> *const ActBlock {
         self.data.wrapping_add(row * self.layout.stride + block)
     }
+
+    /// One term of all rows.
+    pub(super) fn term(self, term: usize) -> Acts {
+        Acts { data: self.data.wrapping_add(term * self.layout.blocks), ..self }
+    }
 }
 
 crate::dispatch! {
     /// Quantises rows `rows` of `x` (each `cols` values, `x_stride` apart) into the same rows of `out`,
-    /// laid out by [`ActLayout::new(cols)`](ActLayout::new).
+    /// laid out by `layout`.
     ///
     /// Scales are symmetric per 32 values, rounding is to nearest even.
     ///
@@ -76,6 +83,7 @@ crate::dispatch! {
         x_stride: usize,
         rows: std::ops::Range<usize>,
         cols: usize,
+        layout: ActLayout,
         out: *mut ActBlock,
     ) = quantize_rows_kernel;
 }
@@ -87,22 +95,29 @@ unsafe fn quantize_rows_kernel<S: SimdInt>(
     x_stride: usize,
     rows: std::ops::Range<usize>,
     cols: usize,
+    layout: ActLayout,
     out: *mut ActBlock,
 ) {
-    let layout = ActLayout::new(cols);
     for row in rows {
         for block in 0..layout.blocks {
             let col = block * BLOCK;
-            // SAFETY: the row is readable up to `cols` and has `layout.blocks` writable blocks.
+            let mut rest = [0.0; BLOCK];
+            // SAFETY: the row is readable up to `cols`, and each of its terms has `layout.blocks` writable blocks.
             unsafe {
-                let source = x.add(row * x_stride + col);
-                let out = out.add(row * layout.stride + block);
-                if cols - col >= BLOCK {
+                let mut source = x.add(row * x_stride + col);
+                if cols - col < BLOCK {
+                    std::ptr::copy_nonoverlapping(source, rest.as_mut_ptr(), cols - col);
+                    source = rest.as_ptr();
+                }
+                for term in 0..layout.terms {
+                    let out = out.add(row * layout.stride + term * layout.blocks + block);
                     quantize_block(s, source, out);
-                } else {
-                    let mut padded = [0.0; BLOCK];
-                    std::ptr::copy_nonoverlapping(source, padded.as_mut_ptr(), cols - col);
-                    quantize_block(s, padded.as_ptr(), out);
+                    if term + 1 < layout.terms {
+                        for (k, rest) in rest.iter_mut().enumerate() {
+                            *rest = *source.add(k) - (*out).scale * f32::from((*out).q[k]);
+                        }
+                        source = rest.as_ptr();
+                    }
                 }
             }
         }

@@ -36,7 +36,19 @@ pub unsafe fn linear_int(
 ) {
     assert_eq!(w.lanes(), tier.lanes(), "weight packed for another tier");
     assert_eq!(w.cols().div_ceil(layout::BLOCK), acts.layout.blocks, "columns of weight and activations");
-    let out = Output { data: out, stride: out_stride, resume: false };
+    // A term goes on from the sums of those before it, while a piece of the weight is still in the cache.
+    for term in 0..acts.layout.terms {
+        let out = Output { data: out, stride: out_stride, resume: term > 0 };
+        // SAFETY: the caller's contract.
+        unsafe { product(tier, w, groups.clone(), acts.term(term), n_rows, out) };
+    }
+}
+
+/// The product with one term of the activations.
+///
+/// # Safety
+/// As [`linear_int`].
+unsafe fn product(tier: Tier, w: &PackedMatrix, groups: Range<usize>, acts: Acts, n_rows: usize, out: Output) {
     let kernels = kernels_of(w.codec());
     let Some(panels) = kernels.panels.filter(|_| n_rows > STREAM_ROWS) else {
         let chunk = (STREAM_BYTES / acts.layout.bytes(1)).max(STREAM_ROWS);
@@ -50,7 +62,7 @@ pub unsafe fn linear_int(
     for start in (0..n_rows).step_by(PANEL_ROWS) {
         let rows = start..n_rows.min(start + PANEL_ROWS);
         for blocks in panel_chunks(acts.layout.blocks) {
-            let out = Output { resume: blocks.start > 0, ..out };
+            let out = Output { resume: out.resume || blocks.start > 0, ..out };
             for first in groups.clone().step_by(2) {
                 let pair = Pair::of(w, first, groups.end);
                 let mut panel = panel::Panel::new();

@@ -37,20 +37,22 @@ pub(super) unsafe fn stream<S: SimdInt, F: Format>(
             }
             // SAFETY: the caller's contract.
             unsafe {
-                let tile = stream_tile::<S, F, T>(s, &pair, tile_rows, acts.layout.blocks);
+                let start = out.start(s, &pair, row, n);
+                let tile = stream_tile::<S, F, T>(s, start, &pair, tile_rows, acts.layout.blocks);
                 out.store(s, &pair, row, n, tile);
             }
         });
     }
 }
 
-/// Two groups times `T` rows over all blocks.
+/// Adds two groups times `T` rows over all blocks to `tile`.
 ///
 /// # Safety
 /// `blocks` blocks of both groups and of all rows are readable.
 #[inline(always)]
 unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
     s: S,
+    mut tile: [[S::F; V]; T],
     pair: &Pair,
     mut acts: [*const ActBlock; T],
     blocks: usize,
@@ -59,7 +61,6 @@ unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
     let level_bytes = F::LAYOUT.level_bytes(S::LANES);
     let mut spans = [pair.groups[0].scales, pair.groups[1].scales];
     let mut levels = [pair.groups[0].levels, pair.groups[1].levels];
-    let mut tile = [[s.zero(); V]; T];
     // While one pair is worked on, the next one, which lies behind it in memory, is fetched at the same pace. The
     // addresses form one ascending run over all pairs, which the hardware's own prefetcher then recognises.
     let lines = (V * (level_bytes + scales.span_bytes() * S::LANES / scales.blocks_per_head())).div_ceil(64);

@@ -102,17 +102,17 @@ struct Quantised {
 }
 
 impl Quantised {
-    fn of(tier: Tier, x: &[f32], cols: usize) -> Quantised {
-        let (layout, rows) = (ActLayout::new(cols), x.len() / cols);
+    fn of(tier: Tier, x: &[f32], cols: usize, terms: usize) -> Quantised {
+        let (layout, rows) = (ActLayout::new(cols, terms), x.len() / cols);
         let mut blocks = vec![ActBlock::default(); rows * layout.stride];
         // SAFETY: `x` has the rows, `blocks` the layout's size.
-        unsafe { quantize_rows(tier, x.as_ptr(), cols, 0..rows, cols, blocks.as_mut_ptr()) };
+        unsafe { quantize_rows(tier, x.as_ptr(), cols, 0..rows, cols, layout, blocks.as_mut_ptr()) };
         Quantised { layout, blocks }
     }
 
     /// Activations that are integers of scale 1, from -127 to 127.
     fn integers(rows: usize, cols: usize, mut q: impl FnMut() -> i8) -> Quantised {
-        let layout = ActLayout::new(cols);
+        let layout = ActLayout::new(cols, 1);
         let mut x = vec![0.0; rows * cols];
         x.fill_with(|| f32::from(q()));
         let mut quantised = Quantised { layout, blocks: vec![ActBlock::default(); rows * layout.stride] };
@@ -128,9 +128,18 @@ impl Quantised {
         Acts { data: self.blocks.as_ptr(), layout: self.layout }
     }
 
-    fn values_of(&self, row: usize) -> impl Iterator<Item = f64> {
-        let blocks = &self.blocks[row * self.layout.stride..][..self.layout.blocks];
-        blocks.iter().flat_map(|b| b.q.map(|q| f64::from(q) * f64::from(b.scale)))
+    /// The blocks of one term of a row.
+    fn term(&self, row: usize, term: usize) -> &[ActBlock] {
+        &self.blocks[row * self.layout.stride + term * self.layout.blocks..][..self.layout.blocks]
+    }
+
+    fn values_of(&self, row: usize) -> Vec<f64> {
+        let mut values = vec![0.0; 32 * self.layout.blocks];
+        for term in 0..self.layout.terms {
+            let scaled = self.term(row, term).iter().flat_map(|b| b.q.map(|q| f64::from(q) * f64::from(b.scale)));
+            values.iter_mut().zip(scaled).for_each(|(value, scaled)| *value += scaled);
+        }
+        values
     }
 }
 
@@ -229,8 +238,8 @@ fn check_exact(codec: Codec, bytes: impl Fn() -> Box<dyn FnMut() -> u8>, q: impl
         for tier in Tier::supported() {
             let found = run_int(tier, &weight.pack(tier), acts.acts(), n_rows);
             for (i, found) in found.into_iter().enumerate() {
-                let products = weight.values_of(i % rows).zip(acts.values_of(i / rows));
-                let expected: f64 = products.map(|(w, a)| w * a).sum();
+                let activations = acts.values_of(i / rows);
+                let expected: f64 = weight.values_of(i % rows).zip(activations).map(|(w, a)| w * a).sum();
                 assert!(expected.abs() < 16_777_216.0, "the test left the exact range");
                 assert_eq!(f64::from(found), expected, "{codec} {tier} {rows}x{cols}, {n_rows} rows, result {i}");
             }
@@ -272,10 +281,10 @@ fn integer_products_stay_within_rounding() {
             let weight = Weight::random(codec, 21, cols, case as u64);
             let mut random = Random(9);
             let x: Vec<f32> = (0..n_rows * cols).map(|_| random.unit()).collect();
-            for tier in Tier::supported() {
-                let acts = Quantised::of(tier, &x, cols);
+            for (tier, terms) in Tier::supported().flat_map(|tier| [(tier, 1), (tier, 2)]) {
+                let acts = Quantised::of(tier, &x, cols, terms);
                 let found = run_int(tier, &weight.pack(tier), acts.acts(), n_rows);
-                check_sums(&weight, n_rows, &found, |t| acts.values_of(t).collect(), 4.0, cols / 16);
+                check_sums(&weight, n_rows, &found, |t| acts.values_of(t), 4.0, terms * cols / 16);
             }
         }
     }
@@ -322,10 +331,11 @@ fn results_do_not_depend_on_the_number_of_rows() {
                     // SAFETY: `x` and `out` hold all rows.
                     unsafe { linear_f32(tier, &packed, groups, x.as_ptr(), cols, rows, out, stride) };
                 });
-                match codec.block_len() {
-                    1 => [floats, Vec::new()],
-                    _ => [floats, run_int(tier, &packed, Quantised::of(tier, x, cols).acts(), rows)],
-                }
+                let integers = |terms| match codec.block_len() {
+                    1 => Vec::new(),
+                    _ => run_int(tier, &packed, Quantised::of(tier, x, cols, terms).acts(), rows),
+                };
+                [floats, integers(1), integers(2)]
             };
             let together = product(&x);
             for (t, x) in x.chunks(cols).enumerate() {
@@ -369,20 +379,30 @@ fn quantised_rows_keep_their_meaning_on_every_tier() {
     let mut x: Vec<f32> = (0..5 * cols).map(|_| random.unit() * 9.0).collect();
     x[..32].fill(0.0);
     x[32..64].fill(1e-38);
-    let reference = Quantised::of(Tier::Scalar, &x, cols);
+    let reference = Quantised::of(Tier::Scalar, &x, cols, 2);
     for tier in Tier::supported() {
-        assert_eq!(Quantised::of(tier, &x, cols).blocks, reference.blocks, "{tier}");
+        assert_eq!(Quantised::of(tier, &x, cols, 2).blocks, reference.blocks, "{tier}");
     }
     for (t, x) in x.chunks(cols).enumerate() {
         for (b, x) in x.chunks(32).enumerate() {
-            let block = reference.blocks[t * reference.layout.stride + b];
-            let q = block.q.map(f32::from);
-            assert_eq!(block, block_of(&q, block.scale));
-            assert!(block.q[x.len()..].iter().all(|&q| q == 0));
-            for (&x, q) in x.iter().zip(q) {
-                let bound = block.scale * 0.5 * (1.0 + 512.0 * f32::EPSILON) + 1e-35;
-                assert!((x - block.scale * q).abs() <= bound, "{x} became {q} x {}", block.scale);
+            // What a term leaves is what the next one quantises.
+            let mut rest = x.to_vec();
+            for block in [0, 1].map(|term| reference.term(t, term)[b]) {
+                let q = block.q.map(f32::from);
+                assert_eq!(block, block_of(&q, block.scale));
+                assert!(block.q[x.len()..].iter().all(|&q| q == 0));
+                for (rest, q) in rest.iter_mut().zip(q) {
+                    let bound = block.scale * 0.5 * (1.0 + 512.0 * f32::EPSILON) + 1e-35;
+                    let left = *rest - block.scale * q;
+                    assert!(left.abs() <= bound, "{rest} became {q} x {}", block.scale);
+                    *rest = left;
+                }
             }
+            let largest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            assert!(
+                rest.iter().all(|r| r.abs() <= largest / (250.0 * 250.0) + 1e-35),
+                "two terms left {rest:?} of {x:?}"
+            );
         }
     }
 }
@@ -393,7 +413,7 @@ fn values_that_are_not_finite_are_not_hidden() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = [1.0; 32];
             x[5] = bad;
-            assert!(!Quantised::of(tier, &x, 32).blocks[0].scale.is_finite(), "{tier} {bad}");
+            assert!(!Quantised::of(tier, &x, 32, 2).blocks[0].scale.is_finite(), "{tier} {bad}");
         }
     }
 }
