@@ -18,7 +18,9 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tiny import TINY
+from fixture import TESTS
+
+TINY = TESTS / "tiny"
 
 # Variant -> dtype of the matrices. Both are lossless for these weights; vectors are always F32.
 TWINS = {

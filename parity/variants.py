@@ -1,4 +1,4 @@
-"""The tiny models of the parity suite: one row per variant, written as the config.json that such a checkpoint carries in the
+"""Tiny decoders of the Llama kind: one row per variant, written as the config.json that such a checkpoint carries in the
 wild (mostly the older spelling with `rope_theta` and `rope_scaling`, some the newer `rope_parameters`).
 
 Every number that changes the mathematics (softcaps, windows, RoPE lengths) is chosen so small that a short sequence shows it.
@@ -77,14 +77,19 @@ def gemma3(size, **more):
 
 @dataclass(frozen=True)
 class Variant:
-    """One tiny model: its config.json, the first positions of the shifted runs, and whether every value of the first layer
-    of each kind is recorded (else only what the variant is about)."""
+    """One tiny model: its config.json, the first positions of the shifted runs, whether every value of the first layer of
+    each kind is recorded (else only what the variant is about), the contexts at whose ends the far runs are, and the
+    attention of transformers that is used."""
 
     config: dict
     offsets: tuple = ()
     full: bool = True
+    far: tuple = ()
+    attention: str = "eager"
 
 
+GEMMA = ("gemma2", "gemma3_text")
+FAR = (4096, 32768, 131072)
 LONG = (4000, 131000)
 
 VARIANTS = {
@@ -94,8 +99,10 @@ VARIANTS = {
     "llama_dynamic": Variant(
         rope_llama(rope_scaling={"type": "dynamic", "factor": 2.0}, max_position_embeddings=8), (33000,), False
     ),
-    "llama_yarn": Variant(rope_llama(rope_parameters=YARN, max_position_embeddings=128), LONG, False),
-    "llama_llama3": Variant(rope_llama(rope_theta=500000.0, rope_scaling=LLAMA3, max_position_embeddings=512), LONG, False),
+    "llama_yarn": Variant(rope_llama(rope_parameters=YARN, max_position_embeddings=128), LONG, False, FAR),
+    "llama_llama3": Variant(
+        rope_llama(rope_theta=500000.0, rope_scaling=LLAMA3, max_position_embeddings=512), LONG, False, FAR
+    ),
     "llama_longrope": Variant(
         rope_llama(
             rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8, **LONG_8},
@@ -103,6 +110,7 @@ VARIANTS = {
         ),
         (33000,),
         False,
+        FAR,
     ),
     "mistral": Variant(
         family("mistral", "MistralForCausalLM")
@@ -180,5 +188,6 @@ VARIANTS = {
         | {"original_max_position_embeddings": 8, "rope_theta": 10000.0, "partial_rotary_factor": 0.75}
         | {"rope_scaling": {"type": "longrope", **LONG_3}, "sliding_window": None, "tie_word_embeddings": True},
         (33000,),
+        far=FAR,
     ),
 }

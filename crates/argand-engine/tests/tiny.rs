@@ -12,9 +12,33 @@ use std::sync::Arc;
 /// Values in a row, and the rows.
 type Values = (usize, Vec<f32>);
 
+/// Architectures that have fixtures but may still lack a page.
+const AWAITED: &[&str] = &[
+    "bloom",
+    "deepseek_v2",
+    "deepseek_v3",
+    "falcon",
+    "gpt2",
+    "gpt_neox",
+    "gpt_oss",
+    "mixtral",
+    "phi",
+    "qwen3_moe",
+];
+
+fn has_page(dir: &Path) -> bool {
+    let config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
+    let family = config["model_type"].as_str().unwrap();
+    let known = argand_models::PAGES.iter().any(|page| page.hf.contains(&family));
+    assert!(known || AWAITED.contains(&family), "{}: no page for `{family}`", dir.display());
+    known
+}
+
 fn tiny() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests/tiny");
-    let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    let all = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let mut all: Vec<_> = all.filter(|dir| has_page(dir)).collect();
     all.sort();
     assert!(all.len() >= 18, "fixtures are missing");
     all
@@ -84,7 +108,7 @@ fn tolerance(context: usize, layers: usize) -> f32 {
 /// Compares all runs of a fixture; tells how many values were compared and the first of each run that is off.
 fn compare(path: &Path, options: &LoadOptions, goldens: &BTreeMap<String, Values>) -> (usize, Vec<String>) {
     let (mut compared, mut wrong) = (0, Vec::new());
-    for run in ["a", "b", "c", "d"] {
+    for run in ["a", "b", "c", "d", "e", "f", "g"] {
         let Some(step) = Step::of(goldens, run) else { continue };
         let seen = step.run(path, options);
         let layers = seen.keys().filter(|k| k.ends_with(".attn")).count();
