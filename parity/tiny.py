@@ -9,8 +9,11 @@ import sys
 import torch
 
 import decoders
+import encoders
+import sentences
+import sequences
 
-KINDS = (decoders,)
+KINDS = (decoders, encoders, sentences, sequences)
 
 
 if __name__ == "__main__":
