@@ -264,5 +264,5 @@ def golden(model, random, variant):
 def make(name):
     """Writes the folder of one variant, and checks it."""
     variant = VARIANTS[name]
-    quantise = mxfp4.quantise_experts if "quantization_config" in variant.config else None
-    reference.make(FOLDER / name, variant.config, partial(golden, variant=variant), variant.attention, quantise)
+    convert = mxfp4.quantise_experts if "quantization_config" in variant.config else None
+    reference.make(FOLDER / name, variant.config, partial(golden, variant=variant), variant.attention, convert)

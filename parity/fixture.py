@@ -26,11 +26,15 @@ def lossless(value):
     return torch.where(value.abs() < 2**-10, 0.0, value)
 
 
-def write(folder, config, weights, golden, **more_json):
-    """Writes the folder of a fixture: config.json, model.safetensors, golden.safetensors, and other JSON files by stem."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for stem, value in {"config": config, **more_json}.items():
-        (folder / f"{stem}.json").write_text(json.dumps(value, indent=2) + "\n")
+def write_json(path, value):
+    """Writes a JSON file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def write(folder, config, weights, golden):
+    """Writes the folder of a fixture: config.json, model.safetensors, golden.safetensors."""
+    write_json(folder / "config.json", config)
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
     save_file({k: v.contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
     total = sum(path.stat().st_size for path in folder.iterdir())

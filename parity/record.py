@@ -21,10 +21,11 @@ class Recorder:
     def __init__(self):
         self.values = {}
 
-    def put(self, name, value, rows=None):
-        """Keeps a value of [1, rows, ...] or, if `rows` says so, of [rows, ...]."""
+    def put(self, name, value):
+        """Keeps a value of [..., rows, width] or of [1, rows, heads, head_dim]."""
         value = value.detach().float()
-        self.values[name] = value.reshape(rows or value.shape[1], -1).clone()
+        value = value.flatten(2) if value.dim() > 3 else value
+        self.values[name] = value.reshape(-1, value.shape[-1]).clone()
 
     def tap(self, root, table, prefix="", split=None):
         """Hooks all taps of a table below `root`. In the prefix `{}` stands for how often the module ran before."""
@@ -53,7 +54,7 @@ class Recorder:
         if len(names) == 1:
             value = value[0] if isinstance(value, tuple) else value
             value = split(value) if split else value
-            self.put(names[0], value, value.shape[0] if value.dim() == 2 else None)
+            self.put(names[0], value)
         elif names[0].endswith(ROUTING[0]):
             self.take_routing(names, *value)
         else:
@@ -64,7 +65,7 @@ class Recorder:
         """Router logits, and the chosen experts with the weightiest first."""
         order = weights.argsort(dim=-1, descending=True, stable=True)
         for name, value in zip(names, (logits, weights.gather(1, order), experts.gather(1, order)), strict=True):
-            self.put(name, value, len(value))
+            self.put(name, value)
 
 
 def first(root, paths, end=""):

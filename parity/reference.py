@@ -22,6 +22,8 @@ def initialise(model, random):
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
 
     def value_of(name, weight):
+        if weight.dim() == 0:
+            return weight.data
         if name.endswith("bias") or name.endswith("sinks"):
             return torch.randn(weight.shape, generator=random) * 0.3
         if weight.dim() == 1:
@@ -45,17 +47,17 @@ def start(source, config, attention):
     return family._from_config(transformers.AutoConfig.for_model(**copy.deepcopy(config)), **plain).eval()
 
 
-def make(folder, config, golden, attention="eager", quantise=None, **more_json):
-    """Writes a folder, reads it back and computes `golden(model, random)` again, in f32 and in f64: the first must be the
+def make(folder, config, golden, attention="eager", convert=None):
+    """Writes a folder, with weights that `convert(model, weights)` may change, reads it back and computes `golden(model, random)` again, in f32 and in f64: the first must be the
     same, the second close, which shows that no value hangs on rounding (an expert that was barely chosen would)."""
     random = fixture.generator(folder.name)
     model = start(None, config, attention)
     initialise(model, random)
     weights, state = fixture.hub_weights(model), random.get_state()
-    if quantise:
-        weights = quantise(model, weights)
+    if convert:
+        weights = convert(model, weights)
     expected = golden(model, random)
-    fixture.write(folder, config, weights, expected, **more_json)
+    fixture.write(folder, config, weights, expected)
     again = start(folder, config, attention)
     for model, tolerance in ((again, 1e-6), (copy.deepcopy(again).double(), 1e-4)):
         fixture.agree(golden(model, random.set_state(state)), expected, tolerance, folder.name)

@@ -1,7 +1,5 @@
 """Folders as sentence-transformers writes them: a BERT with a tokenizer, and the modules after it."""
 
-import json
-
 import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
@@ -9,6 +7,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 import fixture
 import reference
+from fixture import write_json
 from variants_encoders import bert
 
 FOLDER = reference.TESTS / "tiny_sentences"
@@ -40,12 +39,6 @@ def tokenizer():
     )
     made.add_special_tokens(SPECIAL)
     return made
-
-
-def write_json(path, value):
-    """Writes a JSON file and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def write_modules(folder, pooling, after, random):

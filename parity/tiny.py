@@ -12,8 +12,9 @@ import decoders
 import encoders
 import sentences
 import sequences
+import vision
 
-KINDS = (decoders, encoders, sentences, sequences)
+KINDS = (decoders, encoders, sentences, sequences, vision)
 
 
 if __name__ == "__main__":
