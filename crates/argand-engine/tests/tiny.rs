@@ -13,18 +13,8 @@ use std::sync::Arc;
 type Values = (usize, Vec<f32>);
 
 /// Architectures that have fixtures but may still lack a page.
-const AWAITED: &[&str] = &[
-    "bloom",
-    "deepseek_v2",
-    "deepseek_v3",
-    "falcon",
-    "gpt2",
-    "gpt_neox",
-    "gpt_oss",
-    "mixtral",
-    "phi",
-    "qwen3_moe",
-];
+const AWAITED: &[&str] =
+    &["bloom", "deepseek_v2", "deepseek_v3", "falcon", "gpt2", "gpt_neox", "gpt_oss", "mixtral", "phi", "qwen3_moe"];
 
 fn has_page(dir: &Path) -> bool {
     let config: serde_json::Value =
