@@ -26,7 +26,7 @@ impl Cache {
         let layer = |s: &argand_graph::KvSpec| {
             let spec = KvSpec { kv_heads: s.heads, dim_k: s.dim_k, dim_v: s.dim_v, dtype };
             let bytes = spec.page_bytes().checked_mul(pages).ok_or(io::ErrorKind::OutOfMemory)?;
-            Ok(LayerCache { spec, memory: Region::new(bytes)? })
+            Ok(LayerCache { spec, memory: Region::sparse(bytes)? })
         };
         Ok(Cache { layers: specs.iter().map(layer).collect::<io::Result<_>>()?, pages })
     }

@@ -21,8 +21,6 @@ pub enum Pages {
     Small,
 }
 
-/// Size of a block that gets no huge pages.
-const SMALL: usize = 2 << 20;
 /// A measurement lasts at least this long.
 const LONG: Duration = Duration::from_millis(40);
 /// The best of so many measurements counts: everything that disturbs makes slower.
@@ -38,28 +36,24 @@ const OPERANDS: usize = 1024;
 /// # Errors
 /// No memory, or no threads.
 pub fn read_bandwidth(tier: Tier, threads: usize, bytes: usize, pages: Pages) -> io::Result<f64> {
-    let blocks = match pages {
-        Pages::Huge => vec![Region::new(bytes)?],
-        Pages::Small => (0..bytes.div_ceil(SMALL)).map(|_| Region::new(SMALL)).collect::<io::Result<_>>()?,
+    let region = match pages {
+        Pages::Huge => Region::new(bytes)?,
+        Pages::Small => Region::sparse(bytes)?,
     };
-    // SAFETY: a region is readable and writable memory of its length, and nobody else knows these.
-    let blocks = blocks.iter().map(|b| unsafe { std::slice::from_raw_parts_mut(b.as_ptr(), b.len()) });
-    let mut blocks: Vec<&mut [u8]> = blocks.collect();
+    // SAFETY: a region is readable and writable memory of its length, and nobody else knows this one.
+    let block = unsafe { std::slice::from_raw_parts_mut(region.as_ptr(), region.len()) };
     // Memory that was never written is one shared page of zeros.
-    blocks.iter_mut().for_each(|b| b.fill(1));
-    let total: usize = blocks.iter().map(|b| b.len()).sum();
+    block.fill(1);
     let mut gang = Gang::new(threads)?;
     let best = (0..TRIES).map(|_| {
         let start = Instant::now();
         gang.run(&|crew| {
-            for block in &blocks {
-                let part = block.len() / crew.threads();
-                black_box(sum_bytes(tier, &block[crew.id() * part..][..part]));
-            }
+            let part = block.len() / crew.threads();
+            black_box(sum_bytes(tier, &block[crew.id() * part..][..part]));
         });
         start.elapsed().as_secs_f64()
     });
-    Ok(total as f64 / best.fold(f64::INFINITY, f64::min))
+    Ok(block.len() as f64 / best.fold(f64::INFINITY, f64::min))
 }
 
 /// Floating-point operations per second of `threads` threads together, a fused multiply-add counted as two.

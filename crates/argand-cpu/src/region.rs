@@ -3,7 +3,7 @@
 use std::io;
 use std::ptr::NonNull;
 
-/// Blocks from this size on ask for huge pages: two of them.
+/// Blocks from this size on ask for huge pages where they may: two of them.
 const HUGE: usize = 4 << 20;
 
 /// Anonymous zeroed memory.
@@ -19,11 +19,23 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// At least `len` bytes of zeros. Pages take real memory only once they are written.
+    /// At least `len` bytes of zeros, in huge pages when they are many. Pages take real memory only once they are written.
     ///
     /// # Errors
     /// When the system has no such room.
     pub fn new(len: usize) -> io::Result<Self> {
+        Self::with_pages(len, len >= HUGE)
+    }
+
+    /// At least `len` bytes of zeros in small pages: for memory of which only a little may ever be written.
+    ///
+    /// # Errors
+    /// When the system has no such room.
+    pub fn sparse(len: usize) -> io::Result<Self> {
+        Self::with_pages(len, false)
+    }
+
+    fn with_pages(len: usize, huge: bool) -> io::Result<Self> {
         let len = len.max(1).checked_next_multiple_of(4096).ok_or(io::ErrorKind::OutOfMemory)?;
         let (prot, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
@@ -32,7 +44,7 @@ impl Region {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        if len >= HUGE {
+        if huge {
             // SAFETY: the range was just mapped. A refusal costs speed only.
             unsafe { libc::madvise(base, len, libc::MADV_HUGEPAGE) };
         }

@@ -158,7 +158,6 @@ impl Loader<'_, '_> {
             Use::Lookup => Resident::Table(name.as_str().into()),
         };
         if used != Use::Lookup && self.seen.insert(name.clone()) {
-            self.source.release(&name);
             (self.progress)(self.bytes);
         }
         self.done.insert(name, resident.clone());
@@ -183,17 +182,21 @@ impl Loader<'_, '_> {
         let groups = (256 << 10) / packed.group_bytes().max(1);
         let parts: Vec<_> = packed.parts(groups.max(1)).map(Mutex::new).collect();
         let failed = Mutex::new(None);
-        let dealer = Dealer::default();
-        self.gang.run(&|crew| {
-            dealer.open(crew, 0);
-            while let Some(i) = dealer.next(0, parts.len()) {
-                // Each part is dealt once, so no lock is ever contended.
-                let mut part = parts[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if let Err(error) = part.pack(&stored.row) {
-                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+        // What was packed is given back in between, so that a large weight is never there twice.
+        for parts in parts.chunks(64) {
+            let dealer = Dealer::default();
+            self.gang.run(&|crew| {
+                dealer.open(crew, 0);
+                while let Some(i) = dealer.next(0, parts.len()) {
+                    // Each part is dealt once, so no lock is ever contended.
+                    let mut part = parts[i].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if let Err(error) = part.pack(&stored.row) {
+                        *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                    }
                 }
-            }
-        });
+            });
+            self.source.release(name);
+        }
         drop(parts);
         if let Some(error) = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
             return Err(fail(error));

@@ -237,6 +237,8 @@ impl CpuRunner {
         let mut hear = |bytes| progress(Loading { bytes, total });
         let executor = Executor::load(&graph, source, options, &mut hear)
             .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
+        // The edges of packed weights, and whatever was read ahead. Rows of embeddings come back when they are looked up.
+        checkpoint.release_all();
         let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows };
         Ok((graph, CpuRunner { executor, limits }))
     }

@@ -277,6 +277,11 @@ impl Checkpoint {
         }
     }
 
+    /// Says the same of everything that the files hold.
+    pub fn release_all(&self) {
+        self.sources.iter().for_each(|source| source.release(&(0..source.bytes().len())));
+    }
+
     /// Asks the system to begin reading a weight from disk.
     pub fn will_need(&self, tensor: &TensorView<'_>) {
         let place = &tensor.info.place;

@@ -219,7 +219,7 @@ unsafe fn convert<S: SimdInt, P: Plain>(s: S, group: Group, cols: Range<usize>, 
 #[inline(always)]
 unsafe fn tiles<S: SimdInt, P: Plain>(s: S, pair: Pair, cols: usize, x: Rows, n_rows: usize, out: Output) {
     let w = pair.groups.map(|group| group.levels.cast::<P>());
-    for_tiles!(0..n_rows, [1, 2], 6, |row, n, T| {
+    for_tiles!(S, 0..n_rows, [1, 2], 6, |row, n, T| {
         let mut rows = [x.data; T];
         for (t, x_row) in rows.iter_mut().enumerate() {
             *x_row = x.data.wrapping_add((row + t.min(n - 1)) * x.stride);

@@ -86,18 +86,19 @@ impl Output {
     }
 }
 
-/// Calls `$tile::<$size>(row, n)` for tiles of activation rows that cover `$rows`: full ones of the largest size,
-/// then the smallest that holds the rest. A tile whose `n` is below its size repeats its last row.
+/// Runs the body for tiles of activation rows that cover `$rows`, with the constant `$tile` as their size: full ones of
+/// the largest size, two where lanes are emulated, then the smallest that holds the rest. A tile whose `n` is below its size
+/// repeats its last row.
 macro_rules! for_tiles {
-    ($rows:expr, [$($size:literal),+], $largest:literal, |$row:ident, $n:ident, $tile:ident| $body:expr) => {{
+    ($s:ty, $rows:expr, [$($size:literal),+], $largest:literal, |$row:ident, $n:ident, $tile:ident| $body:expr) => {{
         let rows: std::ops::Range<usize> = $rows;
         let mut $row = rows.start;
         while $row < rows.end {
-            let left = rows.end - $row;
-            let $n;
-            match left {
-                $(..=$size => { $n = left; const $tile: usize = $size; $body })+
-                _ => { $n = left.min($largest); const $tile: usize = $largest; $body }
+            let $n = (rows.end - $row).min(if <$s>::REGISTERS > 0 { $largest } else { 2 });
+            match $n {
+                $(..=$size => { const $tile: usize = $size; $body })+
+                // Emulated lanes take long to compile.
+                _ => if const { <$s>::REGISTERS > 0 } { const $tile: usize = $largest; $body }
             }
             $row += $n;
         }

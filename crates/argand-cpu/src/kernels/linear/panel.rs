@@ -96,7 +96,7 @@ pub(super) unsafe fn tiles<S: SimdInt, F: Format>(
     rows: Range<usize>,
     out: Output,
 ) {
-    for_tiles!(rows, [2], 4, |row, n, T| {
+    for_tiles!(S, rows, [2], 4, |row, n, T| {
         let mut tile_rows = [acts.at(row, blocks.start); T];
         for (t, a) in tile_rows.iter_mut().enumerate() {
             *a = acts.at(row + t.min(n - 1), blocks.start);

@@ -30,7 +30,7 @@ pub(super) unsafe fn stream<S: SimdInt, F: Format>(
 ) {
     for first in groups.clone().step_by(V) {
         let pair = Pair::of(w, first, groups.end);
-        for_tiles!(rows.clone(), [1, 2], 4, |row, n, T| {
+        for_tiles!(S, rows.clone(), [1, 2], 4, |row, n, T| {
             let mut tile_rows = [acts.at(row, 0); T];
             for (t, a) in tile_rows.iter_mut().enumerate() {
                 *a = acts.at(row + t.min(n - 1), 0);
