@@ -177,14 +177,14 @@ fn name(checkpoint: &Checkpoint) -> String {
 fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Tokenizer::from_gguf(checkpoint.metadata()),
-        Format::Safetensors => Tokenizer::from_hf_dir(folder(checkpoint)),
+        Format::Safetensors | Format::PyTorch | Format::NumPy => Tokenizer::from_hf_dir(folder(checkpoint)),
     }
 }
 
 fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTemplate, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Ok(ChatTemplate::from_gguf(checkpoint.metadata(), SpecialTokens::of(tokenizer))?),
-        Format::Safetensors => ChatTemplate::from_hf_dir(folder(checkpoint)),
+        Format::Safetensors | Format::PyTorch | Format::NumPy => ChatTemplate::from_hf_dir(folder(checkpoint)),
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::{fs, io};
 
-use common::{RawGguf, RawTensor, array_head, pair};
+use common::{RawGguf, RawTensor, array_head, pair, pickle};
 
 fn main() -> io::Result<()> {
     let Some(corpus) = std::env::args().nth(1) else {
@@ -25,7 +25,18 @@ fn main() -> io::Result<()> {
         ("safetensors/tiny", common::tiny_safetensors()),
         ("safetensors/empty", common::safetensors("{}", &[])),
     ];
-    for (name, bytes) in seeds {
+    // The first byte chooses how the rest is used, see the fuzz targets.
+    let array = b"\x93NUMPY\x01\x00\x3c\x00{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }   ";
+    let array = [&array[..], &pickle::FLOATS].concat();
+    let chosen = [
+        ("pytorch/zip", [&[0], &pickle::torch(&pickle::valid(), &pickle::FLOATS)[..]].concat()),
+        ("pytorch/legacy", [&[0], &pickle::valid_legacy()[..]].concat()),
+        ("pytorch/pickle", [&[1], &pickle::valid()[..]].concat()),
+        ("pytorch/legacy_pickle", [&[2], &pickle::valid()[..]].concat()),
+        ("numpy/npy", [&[0], &array[..]].concat()),
+        ("numpy/npz", [&[1], &array[..]].concat()),
+    ];
+    for (name, bytes) in seeds.into_iter().chain(chosen) {
         let path = Path::new(&corpus).join(name);
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         fs::write(path, bytes)?;

@@ -1,18 +1,21 @@
 //! An opened model, whatever files it lies in.
 
+mod index;
 mod locate;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::archive::{self, Archive};
 use crate::error::quote;
 use crate::gguf::{self, Part};
 use crate::metadata::Metadata;
-use crate::safetensors::{self, Index};
+use crate::pytorch::Contents;
 use crate::source::Source;
 use crate::tensor::{ForeignTensor, Tensor, TensorInfo, TensorView};
-use crate::{Error, sidecar};
+use crate::{Error, numpy, pytorch, safetensors, sidecar};
+use index::Index;
 use locate::Located;
 
 /// Format of the files of a checkpoint.
@@ -22,6 +25,10 @@ pub enum Format {
     Gguf,
     /// Hugging Face's safetensors.
     Safetensors,
+    /// What `torch.save` writes.
+    PyTorch,
+    /// NumPy's arrays.
+    NumPy,
 }
 
 impl fmt::Display for Format {
@@ -29,6 +36,8 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Gguf => "GGUF",
             Self::Safetensors => "safetensors",
+            Self::PyTorch => "PyTorch",
+            Self::NumPy => "NumPy",
         })
     }
 }
@@ -51,11 +60,13 @@ impl Checkpoint {
     /// Opens a model from any of its paths:
     ///
     /// - a GGUF file; any part of a split one (`-00002-of-00003.gguf`) opens all parts,
-    /// - a safetensors file; any shard that an index beside it lists opens all shards,
-    /// - a `.safetensors.index.json`,
+    /// - a file of safetensors or PyTorch; any shard that an index beside it lists opens all shards,
+    /// - a `.safetensors.index.json` or `.bin.index.json`,
+    /// - an array or an archive of arrays of NumPy,
     /// - a folder with one of these, usually with `config.json` and tokenizer files beside the weights.
     ///
-    /// Reads headers and `config.json`, nothing else.
+    /// Reads headers and `config.json`; of PyTorch and NumPy also what has to be unpacked, put in order, or rounded from
+    /// doubles.
     ///
     /// # Errors
     /// Nothing readable is there, parts are missing, or a header breaks a rule of its format.
@@ -63,8 +74,8 @@ impl Checkpoint {
         let path = path.as_ref();
         match locate::locate(path)? {
             Located::Gguf(file) => Self::open_gguf(path, Source::map(&file)?),
-            Located::Safetensors(file) => Self::open_safetensors(path, &[file], None),
-            Located::Sharded(index) => Self::open_safetensors(path, &index.shard_paths()?, Some(&index)),
+            Located::Single(file) => Self::open_files(path, &[file], None),
+            Located::Sharded(index) => Self::open_files(path, &index.shard_paths()?, Some(&index)),
         }
     }
 
@@ -76,8 +87,8 @@ impl Checkpoint {
         let name = name.as_ref();
         let source = Source::owned(name, bytes);
         if !source.bytes().starts_with(&gguf::MAGIC) {
-            let (metadata, tensors) = safetensors::read(&source, 0)?;
-            return Self::assemble(name, Format::Safetensors, vec![source], tensors, metadata);
+            let (format, contents, source) = read_file(source, 0)?;
+            return Self::assemble(name, format, vec![source], contents.tensors, contents.metadata);
         }
         let (mut metadata, tensors) = gguf::read(&source, 0)?;
         if let Some(part) = Part::of(name, &metadata)? {
@@ -118,15 +129,15 @@ impl Checkpoint {
         Self::assemble(path, Format::Gguf, sources, tensors, metadata)
     }
 
-    fn open_safetensors(path: &Path, files: &[PathBuf], index: Option<&Index>) -> Result<Self, Error> {
-        let mut metadata = Metadata::new();
+    fn open_files(path: &Path, files: &[PathBuf], index: Option<&Index>) -> Result<Self, Error> {
+        let (mut metadata, mut format) = (Metadata::new(), Format::Safetensors);
         let (mut sources, mut tensors) = (Vec::with_capacity(files.len()), Vec::new());
         for (at, file) in files.iter().enumerate() {
-            let source = Source::map(file)?;
-            let (file_metadata, file_tensors) = safetensors::read(&source, at)?;
-            tensors.extend(file_tensors);
+            let (file_format, contents, source) = read_file(Source::map(file)?, at)?;
+            tensors.extend(contents.tensors);
             sources.push(source);
-            for (key, value) in file_metadata.iter() {
+            format = file_format;
+            for (key, value) in contents.metadata.iter() {
                 if !metadata.contains(key) {
                     metadata.set(key, value.clone());
                 }
@@ -135,7 +146,7 @@ impl Checkpoint {
         if let Some(index) = index {
             index.check(tensors.iter())?;
         }
-        let mut checkpoint = Self::assemble(path, Format::Safetensors, sources, tensors, metadata)?;
+        let mut checkpoint = Self::assemble(path, format, sources, tensors, metadata)?;
         let folder = files.first().and_then(|file| file.parent());
         checkpoint.folder = folder.map(Path::to_path_buf);
         checkpoint.config = checkpoint.sidecar_json("config.json")?;
@@ -222,27 +233,27 @@ impl Checkpoint {
     }
 
     fn view<'a>(&'a self, info: &'a TensorInfo) -> TensorView<'a> {
-        let bytes = &self.sources[info.place.file].bytes()[info.place.range.clone()];
-        TensorView { info, bytes }
+        TensorView { info, bytes: self.sources[info.place.file].bytes_at(&info.place) }
     }
 
     /// Stored bytes of a foreign tensor of this checkpoint, little-endian.
     pub fn foreign_bytes(&self, name: &str) -> Option<&[u8]> {
         let one = self.foreign.iter().find(|one| one.name == name)?;
-        Some(&self.sources[one.place.file].bytes()[one.place.range.clone()])
+        Some(self.sources[one.place.file].bytes_at(&one.place))
     }
 
-    /// Key-value pairs of the files: everything GGUF says of the model, or safetensors' `__metadata__`.
+    /// Key-value pairs of the files: everything GGUF says of the model, safetensors' `__metadata__`, or
+    /// where the state dict was ([`pytorch::STATE_DICT_KEY`](crate::pytorch::STATE_DICT_KEY)).
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// The parsed `config.json` beside safetensors files.
+    /// The parsed `config.json` beside the weights.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()
     }
 
-    /// Path of a file in the folder of a safetensors model, if it is there: `tokenizer.json`, `1_Pooling/config.json`.
+    /// Path of a file in the folder of the weights, if it is there: `tokenizer.json`, `1_Pooling/config.json`.
     /// GGUF models have no sidecar files.
     ///
     /// # Errors
@@ -273,7 +284,7 @@ impl Checkpoint {
     pub fn release(&self, tensor: &TensorView<'_>) {
         let place = &tensor.info.place;
         if let Some(source) = self.sources.get(place.file) {
-            source.release(&place.range);
+            source.release(place);
         }
     }
 
@@ -286,9 +297,34 @@ impl Checkpoint {
     pub fn will_need(&self, tensor: &TensorView<'_>) {
         let place = &tensor.info.place;
         if let Some(source) = self.sources.get(place.file) {
-            source.will_need(&place.range);
+            source.will_need(place);
         }
     }
+}
+
+/// Reads a file that is not GGUF; its first bytes tell the format.
+fn read_file(source: Source, at: usize) -> Result<(Format, Contents, Source), Error> {
+    let bytes = source.bytes();
+    let (format, mut contents) = if bytes.starts_with(&archive::MAGIC) {
+        let archive = Archive::read(&source)?;
+        if pytorch::is_torch(&archive) {
+            (Format::PyTorch, pytorch::read_zip(&source, archive, at)?)
+        } else if numpy::is_numpy(&archive) {
+            (Format::NumPy, numpy::read_npz(&source, archive, at)?)
+        } else {
+            let expected = "data.pkl of PyTorch, or arrays of NumPy";
+            return Err(Error::malformed(source.path(), "zip archive", "other members", expected));
+        }
+    } else if bytes.starts_with(&pytorch::LEGACY_MAGIC) {
+        (Format::PyTorch, pytorch::read_legacy(&source, at)?)
+    } else if bytes.starts_with(&numpy::MAGIC) {
+        (Format::NumPy, numpy::read_npy(&source, at)?)
+    } else {
+        let (metadata, tensors) = safetensors::read(&source, at)?;
+        (Format::Safetensors, Contents { metadata, tensors, copies: Vec::new() })
+    };
+    let source = source.with_copies(std::mem::take(&mut contents.copies));
+    Ok((format, contents, source))
 }
 
 impl fmt::Debug for Checkpoint {

@@ -78,6 +78,17 @@ pub enum Error {
         advice: String,
     },
 
+    /// A pickle asks for a class or function that no weights need. Whoever loads it elsewhere lets it run.
+    #[error("{}: {field}: found the global {global}, which is not among those that weights need and could run code; nothing was run. If you trust the file, load it with torch and save its state dict as safetensors", file.display())]
+    ForbiddenGlobal {
+        /// The file.
+        file: PathBuf,
+        /// The place in the pickle.
+        field: String,
+        /// The module and the name.
+        global: String,
+    },
+
     /// A tensor or a metadata key is there twice.
     #[error("{}: {field}: found a second one, expected each name once", file.display())]
     Duplicate {

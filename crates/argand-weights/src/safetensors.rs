@@ -4,9 +4,8 @@
 //! safetensors `README.md`, "Format").
 
 mod header;
-mod index;
 
-pub(crate) use index::{Index, SUFFIX as INDEX_SUFFIX};
+pub(crate) use header::Unique;
 
 use argand_codec::Codec;
 
@@ -15,7 +14,7 @@ use crate::error::{printable, quote};
 use crate::metadata::{Metadata, Value};
 use crate::source::Source;
 use crate::tensor::{Element, Place, Tensor, check_name, check_overlap};
-use header::{Header, RawTensor, Unique};
+use header::{Header, RawTensor};
 
 /// Longest header that is read, in bytes; the limit of the reference implementation.
 pub const MAX_HEADER: usize = 100_000_000;
@@ -106,7 +105,7 @@ impl DataSection<'_> {
             return Err(bad_offsets(spelled));
         }
         let range = self.start + begin as usize..self.start + end as usize;
-        Ok(element.place(name, shape, Place { file: self.file_index, range }))
+        Ok(element.place(name, shape, Place::mapped(self.file_index, range)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::Error;
+use crate::tensor::Place;
 
 /// Advice is given in multiples of this, so that it covers whole pages on every page size in use (4, 16, 64 KiB).
 #[cfg(unix)]
@@ -21,6 +22,8 @@ enum Bytes {
 pub(crate) struct Source {
     path: PathBuf,
     bytes: Bytes,
+    /// What was unpacked or put in order at opening, by the numbers of `Place::copy`.
+    copies: Vec<Vec<u8>>,
 }
 
 impl Source {
@@ -31,7 +34,7 @@ impl Source {
             return Err(Error::NotAModel {
                 path: path.to_path_buf(),
                 found: "not a regular file".to_owned(),
-                expected: "a GGUF or safetensors file",
+                expected: "a file of weights",
             });
         }
         let file = File::open(path).map_err(Error::io(path, "open"))?;
@@ -39,12 +42,12 @@ impl Source {
         // meanwhile, values change but no invariant of ours rests on them: all that was validated at opening (names,
         // shapes, ranges, metadata) is owned. Shrinking the file ends the process, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path, "map"))?;
-        Ok(Self { path: path.to_path_buf(), bytes: Bytes::Mapped(map) })
+        Ok(Self { path: path.to_path_buf(), bytes: Bytes::Mapped(map), copies: Vec::new() })
     }
 
     /// Takes bytes that are already in memory; `path` is what errors call them.
     pub(crate) fn owned(path: &Path, bytes: Vec<u8>) -> Self {
-        Self { path: path.to_path_buf(), bytes: Bytes::Owned(bytes) }
+        Self { path: path.to_path_buf(), bytes: Bytes::Owned(bytes), copies: Vec::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,31 +61,44 @@ impl Source {
         }
     }
 
-    /// Drops the pages that lie wholly inside `range` from this process. They come back from the file when read again.
-    pub(crate) fn release(&self, range: &Range<usize>) {
+    /// Keeps copies beside the file.
+    pub(crate) fn with_copies(self, copies: Vec<Vec<u8>>) -> Self {
+        Self { copies, ..self }
+    }
+
+    /// The bytes of a place in this file or among its copies.
+    pub(crate) fn bytes_at(&self, place: &Place) -> &[u8] {
+        let whole = place.copy.map_or(self.bytes(), |copy| &self.copies[copy]);
+        &whole[place.range.clone()]
+    }
+
+    /// Drops the pages that lie wholly inside `place` from this process. They come back from the file when read again;
+    /// copies stay.
+    pub(crate) fn release(&self, place: &Place) {
         #[cfg(unix)]
-        if let (Bytes::Mapped(map), Some(inner)) = (&self.bytes, whole_granules(range)) {
+        if let (Bytes::Mapped(map), None, Some(inner)) = (&self.bytes, place.copy, whole_granules(&place.range)) {
             // SAFETY: the map is a read-only view of a file and never written, so that dropped pages are read back from
-            // the file with the same contents; `inner` lies inside the map because `range` does.
+            // the file with the same contents; `inner` lies inside the map because the place does.
             let advised =
                 unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, inner.start, inner.len()) };
             // Advice that is refused costs memory, never correctness.
             drop(advised);
         }
         #[cfg(not(unix))]
-        let _ = range;
+        let _ = place;
     }
 
-    /// Asks the system to begin reading `range` from disk.
-    pub(crate) fn will_need(&self, range: &Range<usize>) {
+    /// Asks the system to begin reading `place` from disk.
+    pub(crate) fn will_need(&self, place: &Place) {
         #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.bytes
-            && !range.is_empty()
+            && place.copy.is_none()
+            && !place.range.is_empty()
         {
-            drop(map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()));
+            drop(map.advise_range(memmap2::Advice::WillNeed, place.range.start, place.range.len()));
         }
         #[cfg(not(unix))]
-        let _ = range;
+        let _ = place;
     }
 }
 

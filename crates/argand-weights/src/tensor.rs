@@ -11,7 +11,7 @@ use crate::error::quote;
 /// What is known of a weight without reading it.
 ///
 /// Invariants, checked at opening: no dimension is zero, the last dimension is a multiple of the codec's block, the
-/// bytes lie inside the file and belong to no other tensor.
+/// bytes lie inside the file. In GGUF and safetensors they belong to no other tensor; PyTorch's tensors may share them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Name as the file spells it.
@@ -39,7 +39,7 @@ impl TensorInfo {
         self.place.file
     }
 
-    /// Where its data begins in that file, in bytes.
+    /// Where its data begins in that file, in bytes; in a copy of its own where it had to be unpacked or put in order.
     pub fn offset(&self) -> usize {
         self.place.range.start
     }
@@ -54,8 +54,8 @@ pub struct TensorView<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A tensor that cannot be a weight: stored in an element type that has no codec (integers, F64, FP8), or without
-/// elements. Checkpoints carry such tensors as buffers (`position_ids`, `num_batches_tracked`).
+/// A tensor that cannot be a weight: stored in an element type that has no codec (integers, FP8, F64 in safetensors and
+/// GGUF), or without elements. Checkpoints carry such tensors as buffers (`position_ids`, `num_batches_tracked`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignTensor {
     /// Name as the file spells it.
@@ -71,7 +71,16 @@ pub struct ForeignTensor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: usize,
+    /// A copy that was made at opening, by its number; `None` for bytes that lie in the file as they are.
+    pub(crate) copy: Option<usize>,
     pub(crate) range: Range<usize>,
+}
+
+impl Place {
+    /// Bytes of the file itself.
+    pub(crate) fn mapped(file: usize, range: Range<usize>) -> Self {
+        Self { file, copy: None, range }
+    }
 }
 
 /// Either kind of tensor, as the readers produce them.

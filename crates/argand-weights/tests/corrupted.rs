@@ -91,6 +91,7 @@ fn check(case: usize, bytes: Vec<u8>) -> bool {
         Error::Truncated { field, .. }
         | Error::Malformed { field, .. }
         | Error::Unsupported { field, .. }
+        | Error::ForbiddenGlobal { field, .. }
         | Error::Duplicate { field, .. } => field,
         Error::Overlap { name, .. } => name,
         other => panic!("case {case}: a damaged header gives an error with a field, not {other:?}"),
@@ -118,4 +119,31 @@ fn damaged_safetensors() {
     let mut opened = (0..300).filter(|&case| check(case, damage(&valid, header, &mut random))).count();
     opened += (300..600).filter(|&case| check(case, change_digits(&valid, header, &mut random))).count();
     assert!((20..500).contains(&opened), "{opened} of 600 opened");
+}
+
+/// Damages all of the file, and counts what still opens.
+fn opened(valid: &[u8], seed: u64, cases: usize) -> usize {
+    Checkpoint::from_bytes("valid", valid.to_vec()).unwrap();
+    let mut random = Random(seed);
+    (0..cases).filter(|&case| check(case, damage(valid, valid.len(), &mut random))).count()
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)).unwrap()
+}
+
+#[test]
+fn damaged_pytorch() {
+    for (seed, name) in ["training.pt", "views.pt", "deflated_views.pt", "legacy.pt"].iter().enumerate() {
+        let opened = opened(&fixture(name), seed as u64 + 3, 300);
+        assert!((5..250).contains(&opened), "{name}: {opened} of 300 opened");
+    }
+}
+
+#[test]
+fn damaged_numpy() {
+    for (seed, name) in ["stored.npz", "deflated.npz", "version_2.npy"].iter().enumerate() {
+        let opened = opened(&fixture(name), seed as u64 + 7, 300);
+        assert!((5..250).contains(&opened), "{name}: {opened} of 300 opened");
+    }
 }

@@ -199,9 +199,10 @@ fn folders_and_files_without_a_model_say_so() {
     };
     refuse(path, "a folder without a model");
     refuse(&path.join("nothing"), "cannot open");
-    fs::write(path.join("pytorch_model.bin"), "PK").unwrap();
-    refuse(path, "a folder with pickle files");
-    refuse(&path.join("pytorch_model.bin"), "maybe a pickle file");
+    fs::write(path.join("args.bin"), b"\x80\x04.").unwrap();
+    refuse(&path.join("args.bin"), "a plain pickle, which torch.save did not write");
+    fs::write(path.join("args.bin"), "PK").unwrap();
+    refuse(&path.join("args.bin"), "a file of another format");
     fs::write(path.join("empty.gguf"), "").unwrap();
     refuse(&path.join("empty.gguf"), "empty.gguf: magic: needs 4 bytes, but only 0 are left");
     fs::write(path.join("wrong.gguf"), "ggml etc").unwrap();

@@ -4,21 +4,25 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::index::{Index, SUFFIXES};
 use crate::Error;
 use crate::gguf;
-use crate::safetensors::{INDEX_SUFFIX, Index};
+use crate::{archive, numpy, pytorch};
 
 /// Where the weights are.
 pub(super) enum Located {
     /// A GGUF file, maybe one part of several.
     Gguf(PathBuf),
-    /// A safetensors file that is the whole model.
-    Safetensors(PathBuf),
+    /// A file of safetensors, PyTorch or NumPy that is the whole model; its first bytes tell which.
+    Single(PathBuf),
     /// Shards, in the order of their index.
     Sharded(Index),
 }
 
-const EXPECTED: &str = "a GGUF file, a safetensors file, or a folder with one model in these formats";
+const EXPECTED: &str = "a file of GGUF, safetensors, PyTorch or NumPy, or a folder with one model in these formats";
+
+/// Files that training leaves beside weights.
+const NOT_WEIGHTS: [&str; 5] = ["training_args.", "optimizer.", "scheduler.", "rng_state", "scaler."];
 
 pub(super) fn locate(path: &Path) -> Result<Located, Error> {
     if fs::metadata(path).map_err(Error::io(path, "open"))?.is_dir() {
@@ -29,29 +33,28 @@ pub(super) fn locate(path: &Path) -> Result<Located, Error> {
 
 fn locate_file(path: &Path) -> Result<Located, Error> {
     let name = file_name(path);
-    if name.ends_with(INDEX_SUFFIX) {
+    if SUFFIXES.iter().any(|(index, _)| name.ends_with(index)) {
         return Index::read(path).map(Located::Sharded);
     }
     let mut start = Vec::new();
     if fs::metadata(path).map_err(Error::io(path, "open"))?.is_file() {
         let file = File::open(path).map_err(Error::io(path, "open"))?;
-        // Magic of GGUF; or the header length of safetensors and the brace that begins its header.
-        file.take(9).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+        // A magic number; or the header length of safetensors and the brace that begins its header.
+        file.take(16).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
     }
     if start.starts_with(&gguf::MAGIC) || name.ends_with(".gguf") {
         return Ok(Located::Gguf(path.to_path_buf()));
     }
-    if start.get(8) == Some(&b'{') || name.ends_with(".safetensors") {
+    let packed = [&archive::MAGIC[..], &numpy::MAGIC, &pytorch::LEGACY_MAGIC].iter().any(|m| start.starts_with(m));
+    if packed || start.get(8) == Some(&b'{') || name.ends_with(".safetensors") {
         return Ok(match index_beside(path, &name)? {
             Some(index) => Located::Sharded(index),
-            None => Located::Safetensors(path.to_path_buf()),
+            None => Located::Single(path.to_path_buf()),
         });
     }
-    let found = match name.rsplit('.').next() {
-        Some("bin" | "pt" | "pth" | "ckpt" | "pkl") => {
-            "maybe a pickle file, which can run code and is never opened; convert it to safetensors"
-        }
-        _ if start.is_empty() => "an empty file, or not a file",
+    let found = match start[..] {
+        [] => "an empty file, or not a file",
+        [0x80, 2..=5, ..] => "a plain pickle, which torch.save did not write",
         _ => "a file of another format",
     };
     Err(not_a_model(path, found))
@@ -62,31 +65,38 @@ fn index_beside(path: &Path, name: &str) -> Result<Option<Index>, Error> {
     let Some((prefix, _)) = name.split_once("-of-").and_then(|(front, _)| front.rsplit_once('-')) else {
         return Ok(None);
     };
-    let index = path.with_file_name(format!("{prefix}{INDEX_SUFFIX}"));
-    if !index.is_file() {
-        return Ok(None);
-    }
-    Ok(Some(Index::read(&index)?).filter(|index| index.lists(name)))
-}
-
-/// The one model of a folder.
-fn choose(folder: &Path) -> Result<PathBuf, Error> {
-    for usual in ["model.safetensors", "model.safetensors.index.json"] {
-        let path = folder.join(usual);
-        if path.is_file() {
-            return Ok(path);
+    for (suffix, _) in SUFFIXES {
+        let index = path.with_file_name(format!("{prefix}{suffix}"));
+        if index.is_file() {
+            return Ok(Some(Index::read(&index)?).filter(|index| index.lists(name)));
         }
     }
+    Ok(None)
+}
+
+/// The one model of a folder. Of several formats the one is taken that says most and runs nothing: safetensors, GGUF,
+/// PyTorch, NumPy.
+fn choose(folder: &Path) -> Result<PathBuf, Error> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .map_err(Error::io(folder, "list"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
     names.sort();
-    let groups: [fn(&str) -> bool; 3] = [
-        |name| name.ends_with(INDEX_SUFFIX),
-        |name| name.ends_with(".safetensors"),
+    let of_torch = |name: &str| {
+        [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end))
+            && !NOT_WEIGHTS.iter().any(|start| name.starts_with(start))
+    };
+    let groups: [&dyn Fn(&str) -> bool; 9] = [
+        &|name| name == "model.safetensors",
+        &|name| name.ends_with(SUFFIXES[0].0),
+        &|name| name.ends_with(".safetensors"),
         // Of a split model, the first part stands for all.
-        |name| name.ends_with(".gguf") && (!name.contains("-of-") || name.contains("-00001-of-")),
+        &|name| name.ends_with(".gguf") && (!name.contains("-of-") || name.contains("-00001-of-")),
+        &|name| name == "pytorch_model.bin",
+        &|name| name.ends_with(SUFFIXES[1].0),
+        &of_torch,
+        &|name| name.ends_with(".npz"),
+        &|name| name.ends_with(".npy"),
     ];
     for belongs in groups {
         let members: Vec<&String> = names.iter().filter(|name| belongs(name)).collect();
@@ -99,15 +109,7 @@ fn choose(folder: &Path) -> Result<PathBuf, Error> {
             }
         }
     }
-    let pickles = names.iter().any(|name| name.ends_with(".bin") || name.ends_with(".pth"));
-    Err(not_a_model(
-        folder,
-        if pickles {
-            "a folder with pickle files, which can run code and are never opened; convert them to safetensors"
-        } else {
-            "a folder without a model"
-        },
-    ))
+    Err(not_a_model(folder, "a folder without a model"))
 }
 
 fn file_name(path: &Path) -> String {

@@ -312,7 +312,7 @@ impl DataSection<'_> {
         match begin {
             Some(begin) if size <= left => {
                 let begin = self.start + begin;
-                let place = Place { file: file_index, range: begin..begin + size };
+                let place = Place::mapped(file_index, begin..begin + size);
                 Ok(one.element.place(one.name.to_owned(), one.shape, place))
             }
             _ => Err(Error::Truncated {

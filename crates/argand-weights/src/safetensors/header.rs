@@ -29,7 +29,7 @@ pub(super) struct Header {
 }
 
 /// A JSON object that is collected pair by pair.
-pub(super) trait Collect<'de>: Default {
+pub(crate) trait Collect<'de>: Default {
     /// Takes the value that follows `key`.
     fn collect<A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error>;
 }
@@ -53,7 +53,7 @@ impl<'de> Collect<'de> for Vec<(String, String)> {
 }
 
 /// A JSON object whose keys differ.
-pub(super) struct Unique<T>(pub(super) T);
+pub(crate) struct Unique<T>(pub(crate) T);
 
 impl<'de, T: Collect<'de>> Deserialize<'de> for Unique<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

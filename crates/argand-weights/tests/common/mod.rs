@@ -1,6 +1,8 @@
 //! Tiny checkpoints: valid ones for seeds and mutations, and a GGUF builder that can lie about everything.
 #![allow(dead_code)]
 
+pub mod pickle;
+
 use std::path::Path;
 
 use argand_codec::Codec;

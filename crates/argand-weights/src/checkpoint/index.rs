@@ -1,21 +1,23 @@
-//! The index of a sharded checkpoint, `model.safetensors.index.json`: which tensor is in which file.
+//! The index of a sharded checkpoint, `model.safetensors.index.json` or `pytorch_model.bin.index.json`: which tensor is in
+//! which file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::header::Unique;
 use crate::Error;
 use crate::error::{printable, quote};
+use crate::safetensors::Unique;
 use crate::sidecar;
 use crate::tensor::Tensor;
 
-/// The end of the name of an index file.
-pub(crate) const SUFFIX: &str = ".safetensors.index.json";
+/// The ends of the names of index files, and those of the shards that they list.
+pub(super) const SUFFIXES: [(&str, &str); 2] =
+    [(".safetensors.index.json", ".safetensors"), (".bin.index.json", ".bin")];
 
 /// A checked index.
-pub(crate) struct Index {
+pub(super) struct Index {
     path: PathBuf,
     /// Names of the shards, sorted.
     shards: Vec<String>,
@@ -30,7 +32,7 @@ struct RawIndex {
 
 impl Index {
     /// Reads an index file.
-    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
         Self::parse(path, &sidecar::read_bounded(path)?)
     }
 
@@ -41,8 +43,10 @@ impl Index {
         let pairs = raw.weight_map.0;
         let shards: BTreeSet<&str> = pairs.iter().map(|(_, shard)| shard.as_str()).collect();
         let shards: Vec<String> = shards.into_iter().map(str::to_owned).collect();
+        let name = path.to_string_lossy();
+        let suffix = SUFFIXES.iter().find(|(index, _)| name.ends_with(index)).map_or("", |(_, shard)| shard);
         for (tensor, shard) in &pairs {
-            check_shard_name(path, tensor, shard)?;
+            check_shard_name(path, tensor, shard, suffix)?;
         }
         if shards.is_empty() {
             return Err(Error::malformed(path, "weight_map", "no tensors", "at least one"));
@@ -53,12 +57,12 @@ impl Index {
     }
 
     /// Whether `name` is the name of a shard.
-    pub(crate) fn lists(&self, name: &str) -> bool {
+    pub(super) fn lists(&self, name: &str) -> bool {
         self.shards.iter().any(|shard| shard == name)
     }
 
     /// Paths of all shards; an error names all that are missing.
-    pub(crate) fn shard_paths(&self) -> Result<Vec<PathBuf>, Error> {
+    pub(super) fn shard_paths(&self) -> Result<Vec<PathBuf>, Error> {
         let paths: Vec<PathBuf> = self.shards.iter().map(|shard| self.path.with_file_name(shard)).collect();
         let missing: Vec<PathBuf> = paths.iter().filter(|path| !path.exists()).cloned().collect();
         if missing.is_empty() {
@@ -68,7 +72,7 @@ impl Index {
     }
 
     /// Checks that the shards hold what the index says; the place of a tensor is that of its shard.
-    pub(crate) fn check<'t>(&self, tensors: impl Iterator<Item = &'t Tensor>) -> Result<(), Error> {
+    pub(super) fn check<'t>(&self, tensors: impl Iterator<Item = &'t Tensor>) -> Result<(), Error> {
         let mut unseen = self.weight_map.clone();
         for tensor in tensors {
             let held = tensor.place().file;
@@ -92,8 +96,8 @@ impl Index {
 }
 
 /// A shard lies beside its index: its name must not lead anywhere else on any system.
-fn check_shard_name(index: &Path, tensor: &str, shard: &str) -> Result<(), Error> {
-    let plain = shard.ends_with(".safetensors")
+fn check_shard_name(index: &Path, tensor: &str, shard: &str, suffix: &str) -> Result<(), Error> {
+    let plain = shard.ends_with(suffix)
         && !shard.starts_with('.')
         && !shard.contains(['/', '\\', ':'])
         && !shard.contains(char::is_control);
@@ -101,7 +105,7 @@ fn check_shard_name(index: &Path, tensor: &str, shard: &str) -> Result<(), Error
         return Ok(());
     }
     let field = format!("weight_map: tensor {}", quote(tensor));
-    let expected = "the plain name of a .safetensors file beside the index";
+    let expected = format!("the plain name of a {suffix} file beside the index");
     Err(Error::malformed(index, field, quote(shard), expected))
 }
 
