@@ -48,7 +48,7 @@ pub enum HubError {
         missing: String,
     },
     /// The path exists, but holds no model.
-    #[error("{} is no model: expected a .gguf or .safetensors file, or a directory with config.json and safetensors", path.display())]
+    #[error("{} is no model: expected a file of GGUF, safetensors, PyTorch or NumPy, or a directory with config.json and weights", path.display())]
     NotAModel {
         /// The path.
         path: PathBuf,

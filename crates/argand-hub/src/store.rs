@@ -31,6 +31,23 @@ pub enum ModelFormat {
     Gguf,
     /// A safetensors file, or a directory of them with their configuration.
     Safetensors,
+    /// What `torch.save` wrote, or a directory of such files with their configuration. Only ever a path of the user's own.
+    PyTorch,
+    /// Arrays of NumPy. Only ever a path of the user's own.
+    NumPy,
+}
+
+impl ModelFormat {
+    /// The format of a file by the end of its name.
+    fn of_file(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "gguf" => Some(Self::Gguf),
+            "safetensors" => Some(Self::Safetensors),
+            "bin" | "pt" | "pth" | "ckpt" => Some(Self::PyTorch),
+            "npz" | "npy" => Some(Self::NumPy),
+            _ => None,
+        }
+    }
 }
 
 /// A model that can be opened now.
@@ -536,15 +553,12 @@ fn resolve_path_in_place(name: &str, path: PathBuf) -> Result<ResolvedModel> {
     let metadata = fs::metadata(&path).map_err(io_error("open", &path))?;
     let format = if metadata.is_dir() {
         let inside = fs::read_dir(&path).map_err(io_error("read", &path))?;
-        let weights =
-            |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "safetensors");
-        (path.join("config.json").is_file() && inside.flatten().any(weights)).then_some(ModelFormat::Safetensors)
+        let formats: Vec<_> = inside.flatten().filter_map(|entry| ModelFormat::of_file(&entry.path())).collect();
+        let usual =
+            [ModelFormat::Safetensors, ModelFormat::PyTorch].into_iter().find(|format| formats.contains(format));
+        usual.filter(|_| path.join("config.json").is_file())
     } else {
-        match path.extension().map(|extension| extension.to_ascii_lowercase()) {
-            Some(extension) if extension == "gguf" => Some(ModelFormat::Gguf),
-            Some(extension) if extension == "safetensors" => Some(ModelFormat::Safetensors),
-            _ => None,
-        }
+        ModelFormat::of_file(&path)
     };
     let format = format.ok_or_else(|| HubError::NotAModel { path: path.clone() })?;
     Ok(ResolvedModel { name: name.trim().to_owned(), path, format, repo: None, commit: None, entry: None })
