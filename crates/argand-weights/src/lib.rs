@@ -9,7 +9,7 @@
 //! tensor name or a metadata key of a model, never decodes a weight, and never changes an existing file in place.
 //!
 //! A map shows the file as it is: whoever shrinks a file while it is open ends this process. Replace model files by
-//! renaming, as [`gguf::Writer`] does.
+//! renaming, as [`gguf::Writer`] and [`safetensors::Writer`] do.
 
 mod archive;
 mod checkpoint;
@@ -17,6 +17,7 @@ mod error;
 pub mod gguf;
 pub mod metadata;
 mod numpy;
+mod output;
 pub mod pytorch;
 pub mod safetensors;
 mod sidecar;

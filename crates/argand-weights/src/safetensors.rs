@@ -4,8 +4,10 @@
 //! safetensors `README.md`, "Format").
 
 mod header;
+mod write;
 
 pub(crate) use header::Unique;
+pub use write::{TensorSpec, Writer};
 
 use argand_codec::Codec;
 

@@ -1,18 +1,16 @@
 //! The GGUF writer: header first, then tensor data as it is made, so that a model larger than memory can be written.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use argand_codec::Codec;
-use tempfile::NamedTempFile;
 
 use super::read::value_type as t;
 use super::{ALIGNMENT_KEY, ALIGNMENT_RULE, MAGIC, MAX_ALIGNMENT, MAX_ARRAY_DEPTH, MAX_DIMS, VERSION, alignment};
 use crate::Error;
 use crate::error::quote;
 use crate::metadata::{Array, Metadata, Value};
+use crate::output::Output;
 use crate::tensor::{Element, check_name};
 
 /// A tensor that will be written.
@@ -31,11 +29,9 @@ pub struct TensorSpec {
 /// Nothing appears under the final name before [`finish`](Self::finish): data goes to a temporary file in the same
 /// folder, which is removed when anything fails or the writer is dropped.
 pub struct Writer {
-    path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    output: Output,
     tensors: Vec<(TensorSpec, usize)>,
     alignment: usize,
-    total: u64,
     /// The tensor that is being written, and how many of its bytes are there.
     current: usize,
     filled: usize,
@@ -53,16 +49,14 @@ impl Writer {
             .map_err(|found| Error::malformed(&path, format!("metadata key {ALIGNMENT_KEY}"), found, ALIGNMENT_RULE))?;
         let tensors = check_specs(&path, tensors)?;
         let (header, total) = header(&path, metadata, &tensors, alignment)?;
-        let temporary = temporary_beside(&path).map_err(Error::io(&path, "create a temporary file beside it"))?;
-        let file = BufWriter::with_capacity(1 << 20, temporary);
-        let mut writer = Self { path, file, tensors, alignment, total, current: 0, filled: 0 };
-        writer.put(&header)?;
-        Ok(writer)
+        let mut output = Output::create(&path, total)?;
+        output.put(&header)?;
+        Ok(Self { output, tensors, alignment, current: 0, filled: 0 })
     }
 
     /// Size in bytes that the finished file will have.
     pub fn file_bytes(&self) -> u64 {
-        self.total
+        self.output.total()
     }
 
     /// Appends data of the tensor `name`, all of it or the next piece. Tensors come in the order in which they were
@@ -72,7 +66,7 @@ impl Writer {
     /// It is another tensor's turn, the tensor gets more bytes than it has, or the disk refuses.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let wrong = |found: String, expected: String| {
-            Err(Error::malformed(&self.path, format!("tensor {}", quote(name)), found, expected))
+            Err(Error::malformed(self.output.path(), format!("tensor {}", quote(name)), found, expected))
         };
         let Some((spec, size)) = self.tensors.get(self.current) else {
             return wrong("another tensor".to_owned(), "no more tensors".to_owned());
@@ -84,10 +78,10 @@ impl Writer {
         if bytes.len() > left {
             return wrong(format!("{} more bytes", bytes.len()), format!("{left} more, {size} in all"));
         }
-        self.put(bytes)?;
+        self.output.put(bytes)?;
         self.filled += bytes.len();
         if self.filled == size {
-            self.put(&vec![0; padding(size, self.alignment)])?;
+            self.output.put(&vec![0; padding(size, self.alignment)])?;
             self.current += 1;
             self.filled = 0;
         }
@@ -102,52 +96,10 @@ impl Writer {
         if let Some((spec, size)) = self.tensors.get(self.current) {
             let field = format!("tensor {}", quote(&spec.name));
             let found = format!("{} bytes", self.filled);
-            return Err(Error::malformed(&self.path, field, found, format!("{size} before the end")));
+            return Err(Error::malformed(self.output.path(), field, found, format!("{size} before the end")));
         }
-        let Self { path, file, total, .. } = self;
-        let named = file.into_inner().map_err(|error| write_error(&path, total, error.into_error()))?;
-        named.as_file().sync_all().map_err(|error| write_error(&path, total, error))?;
-        named.persist(&path).map_err(|error| write_error(&path, total, error.error))?;
-        sync_folder(&path)
+        self.output.finish()
     }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|error| write_error(&self.path, self.total, error))
-    }
-}
-
-fn write_error(path: &Path, total: u64, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::DiskFull { file: path.to_path_buf(), needed: total }
-        }
-        _ => Error::io(path, "write")(error),
-    }
-}
-
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".argand-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private by default; a model is an ordinary file, subject to the umask.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder_of(path))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A rename is only durable once its folder is.
-fn sync_folder(path: &Path) -> Result<(), Error> {
-    if cfg!(unix) {
-        let folder = folder_of(path);
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io(folder, "sync"))?;
-    }
-    Ok(())
 }
 
 /// Checks each tensor and computes its size in bytes.
@@ -299,20 +251,5 @@ fn put_array(out: &mut Vec<u8>, array: &Array) {
             head(t::ARRAY);
             arrays.iter().for_each(|inner| put_array(out, inner));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_an_error_of_its_own() {
-        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-            let error = write_error(Path::new("m.gguf"), 77, kind.into());
-            assert!(error.to_string().starts_with("m.gguf: the disk is full: the whole file needs 77 bytes"));
-        }
-        let other = write_error(Path::new("m.gguf"), 77, io::ErrorKind::PermissionDenied.into());
-        assert!(matches!(other, Error::Io { doing: "write", .. }));
     }
 }
