@@ -61,8 +61,10 @@ fn succeeds(arguments: &[&str]) -> String {
 #[test]
 fn help_has_examples_for_every_command() {
     let help = succeeds(&["--help"]);
-    let commands =
-        ["chat", "run", "bench", "eval", "count", "draw", "quantize", "verify", "doctor", "pull", "list", "show", "rm"];
+    let commands = [
+        "chat", "run", "bench", "eval", "count", "draw", "convert", "quantize", "verify", "doctor", "pull", "list",
+        "show", "rm",
+    ];
     for name in commands {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in the help");
         let nested: &[&str] = if name == "eval" { &["eval", "perplexity", "--help"] } else { &[name, "--help"] };
@@ -341,4 +343,47 @@ fn bench_writes_a_line_for_each_test() {
     let names: Vec<(&str, &str)> = lines.iter().map(|l| (l[0], l[2])).collect();
     assert_eq!(names, [("pp", "pp8"), ("tg", "tg4"), ("tg", "tg4x2")]);
     assert!(lines.iter().all(|l| l[1].parse::<f64>().is_ok_and(|rate| rate > 0.0)), "{told}");
+}
+
+#[test]
+fn converted_files_hold_the_same_tensors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-weights/tests/checkpoints");
+    let source = fixtures.join("training.pt").display().to_string();
+    let out = path("m.safetensors");
+    let told = succeeds(&["convert", &source, &out, "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&told["format"], &told["state_dict"]), (&"PyTorch".into(), &"model.state_dict".into()));
+    assert_eq!(told["bytes"], std::fs::metadata(&out).expect("it was written").len());
+    let open = |path: &str| argand_weights::Checkpoint::open(path).expect("it opens");
+    let (written, expected) = (open(&out), open(&fixtures.join("training.safetensors").display().to_string()));
+    assert_eq!(
+        written.tensors().len() + written.foreign_tensors().len(),
+        told["tensors"].as_u64().expect("a number") as usize
+    );
+    for info in expected.tensors() {
+        let found = written.require(&info.name).expect("it is there");
+        assert_eq!(
+            (found.bytes, &found.info.shape),
+            (expected.require(&info.name).expect("it is there").bytes, &info.shape)
+        );
+    }
+    for one in expected.foreign_tensors() {
+        assert_eq!(written.foreign_bytes(&one.name), expected.foreign_bytes(&one.name), "{}", one.name);
+    }
+    fails(&["convert", &source, &out], 1, "--force");
+    fails(&["convert", &out, &out, "--force"], 1, "is the input");
+    fails(&["convert", &source, &path("m.gguf")], 1, "GGUF is written of GGUF only");
+    fails(&["convert", &source, &path("m.bin")], 1, "end its name in .safetensors or .gguf");
+    let whole = path("whole.gguf");
+    succeeds(&["convert", &model(), &whole]);
+    assert_eq!(std::fs::read(&whole).expect("written"), std::fs::read(model()).expect("it is there"));
+    // Blocks become floats: what a quantized model decodes to.
+    let small = path("small.gguf");
+    succeeds(&["quantize", &model(), &small, "--to", "q8_0"]);
+    succeeds(&["convert", &small, &out, "--force"]);
+    assert!(open(&out).tensors().all(|info| info.codec.block_len() == 1));
+    let count = std::fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(count, 3, "nothing else is left behind");
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod convert;
 mod count;
 mod doctor;
 mod draw;
@@ -29,6 +30,8 @@ pub enum Command {
     Count(count::Count),
     /// Draw what a model computes
     Draw(draw::Draw),
+    /// Write a model in another format
+    Convert(convert::Convert),
     /// Write a model with smaller numbers
     Quantize(quantize::Quantize),
     /// Check that every way to run a model gives the same values
@@ -55,6 +58,7 @@ impl Command {
             Self::Eval(c) => c.run(),
             Self::Count(c) => c.run(),
             Self::Draw(c) => c.run(),
+            Self::Convert(c) => c.run(),
             Self::Quantize(c) => c.run(),
             Self::Verify(c) => c.run(),
             Self::Doctor(c) => c.run(),

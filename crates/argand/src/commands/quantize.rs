@@ -1,5 +1,6 @@
 //! `argand quantize`: a model written with smaller numbers.
 
+use super::convert::{check_copies, check_output};
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
@@ -143,7 +144,7 @@ impl Quantize {
         let _gentle = interrupt::gentle();
         for spec in &specs {
             let tensor = checkpoint.require(&spec.name)?;
-            convert(&tensor, spec.codec, threads, &mut |piece| Ok(writer.write(&spec.name, piece)?))
+            recode(&tensor, spec.codec, threads, &mut |piece| Ok(writer.write(&spec.name, piece)?))
                 .with_context(|| format!("tensor {}", spec.name))?;
             checkpoint.release(&tensor);
             bar.inc(tensor.bytes.len() as u64);
@@ -160,22 +161,13 @@ impl Quantize {
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.format() != Format::Gguf {
             bail!(
-                "{} is {}, and only GGUF can be quantized; convert it to GGUF first",
+                "{} is {}, and only GGUF can be quantized; make a GGUF file of it first",
                 checkpoint.path().display(),
                 checkpoint.format()
             );
         }
-        if let Some(one) = checkpoint.foreign_tensors().first() {
-            bail!("tensor {} has the element type {}, which cannot be copied", one.name, one.dtype);
-        }
-        let same = || std::fs::canonicalize(&self.output).ok() == std::fs::canonicalize(checkpoint.path()).ok();
-        if self.output.exists() && same() {
-            bail!("{} is the input; write to another file", self.output.display());
-        }
-        if self.output.exists() && !self.force {
-            bail!("{} is there already; --force replaces it", self.output.display());
-        }
-        Ok(())
+        check_copies(checkpoint)?;
+        check_output(checkpoint, &self.output, self.force)
     }
 }
 
@@ -187,7 +179,7 @@ fn tally(specs: &[TensorSpec]) -> String {
 }
 
 /// Hands the tensor's bytes in format `to` to `write`, piece by piece.
-fn convert(
+pub(super) fn recode(
     tensor: &TensorView<'_>,
     to: Codec,
     threads: usize,
