@@ -13,7 +13,7 @@ use crate::gguf::{self, Part};
 use crate::metadata::Metadata;
 use crate::pytorch::Contents;
 use crate::source::Source;
-use crate::tensor::{ForeignTensor, Tensor, TensorInfo, TensorView};
+use crate::tensor::{ForeignTensor, Place, Tensor, TensorInfo, TensorView};
 use crate::{Error, numpy, pytorch, safetensors, sidecar};
 use index::Index;
 use locate::Located;
@@ -290,7 +290,7 @@ impl Checkpoint {
 
     /// Says the same of everything that the files hold.
     pub fn release_all(&self) {
-        self.sources.iter().for_each(|source| source.release(&(0..source.bytes().len())));
+        self.sources.iter().for_each(|source| source.release(&Place::mapped(0, 0..source.bytes().len())));
     }
 
     /// Asks the system to begin reading a weight from disk.
