@@ -6,13 +6,13 @@ use crate::gang::{Dealer, Gang};
 use crate::kv::{KvType, PAGE_TOKENS};
 use crate::layout::{Layout, Rows};
 use crate::lower::{LowerError, lower};
-use crate::program::Program;
+use crate::program::{Domain, Program};
 use crate::region::Region;
 use crate::ropes::RopeTable;
 use crate::run::{Observer, Run, Scratch, Slot};
 use crate::tier::{Tier, TierError};
 use crate::weights::{WeightError, WeightSource, Weights};
-use argand_graph::Graph;
+use argand_graph::{BatchInput, Graph};
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
@@ -69,12 +69,14 @@ pub struct Seq<'a> {
 }
 
 /// One ragged step: the new tokens of several sequences.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch<'a> {
     /// Token ids, `[N]`.
     pub tokens: &'a [u32],
     /// Position of each token in its sequence, `[N]`; from it come the angles of rotary embeddings.
     pub positions: &'a [u32],
+    /// Type of each token, `[N]`; empty when all are of type 0.
+    pub types: &'a [u32],
     /// The sequences; their rows follow one another.
     pub seqs: &'a [Seq<'a>],
     /// Rows whose logits are wanted, `[R]`.
@@ -95,10 +97,17 @@ pub struct Executor {
     arena: Region,
     scratch: Vec<Scratch>,
     shared: Scratch,
+    /// Values in a row of the output, and what the rows are.
     vocab: usize,
-    /// Tokens that the smallest embedding table knows.
-    table_rows: usize,
+    domain: Domain,
+    /// Whether a buffer has a row for each sequence.
+    pools: bool,
+    /// Below which tokens, positions and types have to be, for all tables that are looked up by them.
+    limits: [usize; 3],
 }
+
+/// What tables are looked up by.
+const LOOKED_UP: [BatchInput; 3] = [BatchInput::Tokens, BatchInput::Positions, BatchInput::TokenTypes];
 
 /// Positions below this have angles; a table for more would not fit.
 const MOST_POSITIONS: u32 = 1 << 24;
@@ -126,8 +135,10 @@ impl Executor {
         let scratch: io::Result<Vec<_>> = (0..gang.threads()).map(|_| Scratch::new()).collect();
         Ok(Executor {
             ropes: program.ropes.iter().cloned().map(RopeTable::new).collect(),
+            domain: program.main.bufs[program.main.output].domain,
+            pools: program.pools(),
             vocab: program.main.bufs[program.main.output].len,
-            table_rows: program.table_rows(),
+            limits: LOOKED_UP.map(|of| program.table_rows(of)),
             program,
             options,
             source,
@@ -152,7 +163,7 @@ impl Executor {
         &self.options
     }
 
-    /// Values in a row of logits.
+    /// Values in a row of the output.
     pub fn vocab(&self) -> usize {
         self.vocab
     }
@@ -172,7 +183,13 @@ impl Executor {
         self.cache.copy(from, to);
     }
 
-    /// Runs one step. Returns the logits, `[R, vocab]`, in the order of `logit_rows`.
+    /// One more than the largest position that the model knows.
+    pub fn positions(&self) -> usize {
+        self.limits[1].min(MOST_POSITIONS as usize)
+    }
+
+    /// Runs one step. Returns the output: logits `[R, vocab]` in the order of `logit_rows`, or, as the graph says, a row for
+    /// each token or each sequence.
     ///
     /// # Errors
     /// When the batch breaks a promise, or memory runs out.
@@ -186,7 +203,8 @@ impl Executor {
     /// As [`Executor::step`].
     pub fn observed_step(&mut self, batch: &Batch<'_>, observer: Option<&mut Observer<'_>>) -> Result<&[f32], Error> {
         let slots = self.check(batch)?;
-        let rows = Rows { n: batch.tokens.len(), r: batch.logit_rows.len() };
+        let b = if self.pools { batch.seqs.len() } else { 0 };
+        let rows = Rows { n: batch.tokens.len(), r: batch.logit_rows.len(), b };
         let bucket = rows.bucket();
         let program = &self.program;
         let layout = self.layouts.entry(bucket).or_insert_with(|| Layout::new(program, bucket));
@@ -226,8 +244,10 @@ impl Executor {
         };
         self.gang.run(&|crew| run.all(crew));
         let at = layout.main[program.main.output];
-        // SAFETY: the output buffer lies in the arena, holds R rows of `vocab` values, and no thread runs any more.
-        Ok(unsafe { std::slice::from_raw_parts(self.arena.as_ptr().cast::<f32>().add(at), rows.r * self.vocab) })
+        // SAFETY: the output buffer lies in the arena, holds a row of `vocab` values for each of its domain, and no thread runs any more.
+        Ok(unsafe {
+            std::slice::from_raw_parts(self.arena.as_ptr().cast::<f32>().add(at), rows.of(self.domain) * self.vocab)
+        })
     }
 
     /// Checks a batch and finds the cache slot of every row.
@@ -273,11 +293,19 @@ impl Executor {
         if let Some(twice) = taken.windows(2).find(|w| w[0] == w[1]) {
             return fail(format!("two tokens go to slot {} of page {}", twice[0].1, twice[0].0));
         }
-        if let Some(token) = batch.tokens.iter().find(|t| **t as usize >= self.table_rows) {
-            return fail(format!("token {token} is outside the vocabulary of {}", self.table_rows));
+        if !batch.types.is_empty() && batch.types.len() != n {
+            return fail(format!("{n} tokens, {} types", batch.types.len()));
         }
-        if let Some(position) = batch.positions.iter().find(|p| **p >= MOST_POSITIONS) {
-            return fail(format!("position {position} is beyond {MOST_POSITIONS}"));
+        let [vocabulary, _, types] = self.limits;
+        let given = [
+            (batch.tokens, vocabulary, "token"),
+            (batch.positions, self.positions(), "position"),
+            (batch.types, types, "token type"),
+        ];
+        for (values, limit, what) in given {
+            if let Some(value) = values.iter().find(|v| **v as usize >= limit) {
+                return fail(format!("{what} {value} is not below {limit}"));
+            }
         }
         match batch.logit_rows.iter().find(|r| **r as usize >= n) {
             Some(row) => fail(format!("logits of row {row} of {n}")),

@@ -21,6 +21,8 @@ pub struct Rows {
     pub n: usize,
     /// Rows of logits.
     pub r: usize,
+    /// Sequences; 0 where no buffer has a row for each.
+    pub b: usize,
 }
 
 impl Rows {
@@ -29,12 +31,13 @@ impl Rows {
         match domain {
             Domain::N => self.n,
             Domain::R => self.r,
+            Domain::B => self.b,
         }
     }
 
-    /// The bucket of both.
+    /// The bucket of all.
     pub fn bucket(self) -> Rows {
-        Rows { n: bucket(self.n), r: bucket(self.r) }
+        Rows { n: bucket(self.n), r: bucket(self.r), b: if self.b == 0 { 0 } else { bucket(self.b) } }
     }
 
     fn size(self, buf: &Buf) -> usize {

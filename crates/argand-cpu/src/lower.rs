@@ -2,7 +2,10 @@
 
 use crate::kernels::rows;
 use crate::program::{Buf, BufId, Call, Domain, Layers, Linear, Part, Program, Segment, Step, WeightId};
-use argand_graph::{BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, Sym, Type, Unary, Value};
+use argand_graph::{
+    AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, ScoreBias, Sym, Type,
+    Unary, Value,
+};
 use std::sync::Arc;
 
 /// An op that this executor has no call for.
@@ -102,7 +105,7 @@ impl<'a> Lowering<'a> {
         let buf = self.in_buf(v, i)?;
         match self.segment.bufs[buf].domain {
             Domain::N => Ok(buf),
-            Domain::R => Err(format!("the rows of input {i} are not the tokens of the step")),
+            Domain::R | Domain::B => Err(format!("the rows of input {i} are not the tokens of the step")),
         }
     }
 
@@ -122,7 +125,8 @@ impl<'a> Lowering<'a> {
         match self.ty(v).rows() {
             Some(d) if d == Sym::N.into() => Ok(Domain::N),
             Some(d) if d == Sym::R.into() => Ok(Domain::R),
-            _ => Err(format!("rows of {} are neither tokens nor rows of logits", self.ty(v))),
+            Some(d) if d == Sym::B.into() => Ok(Domain::B),
+            _ => Err(format!("rows of {} are neither tokens, rows of logits nor sequences", self.ty(v))),
         }
     }
 
@@ -174,13 +178,14 @@ impl<'a> Lowering<'a> {
                 Ok(Place::Buf(buf))
             }
             Op::Heads(_) | Op::Merge => self.in_buf(v, 0).map(Place::Buf),
-            Op::Embed if self.body.node(self.ins(v)[1]).op != Op::Input(BatchInput::Tokens) => {
-                Err("only the tokens of the step can be looked up".into())
-            }
-            Op::Embed => {
-                let table = self.in_weight(v, 0)?;
-                self.step(v, |_, out| Ok(Step::Embed { table, out }))
-            }
+            Op::Embed { first } => match self.body.node(self.ins(v)[1]).op {
+                Op::Input(index) if index != BatchInput::LogitRows => {
+                    let (table, first) = (self.in_weight(v, 0)?, *first);
+                    self.step(v, |_, out| Ok(Step::Embed { table, index, first, out }))
+                }
+                _ => Err("only tokens, positions and types of the step can be looked up".into()),
+            },
+            Op::Pool(pool) => self.step(v, |s, out| Ok(Step::Pool { x: s.in_tokens(v, 0)?, pool: *pool, out })),
             Op::GatherRows => match self.body.node(self.ins(v)[1]).op {
                 Op::Input(BatchInput::LogitRows) => {
                     self.step(v, |s, out| Ok(Step::Gather { x: s.in_tokens(v, 0)?, out }))
@@ -194,6 +199,14 @@ impl<'a> Lowering<'a> {
                     Ok(Step::RmsNorm { x: s.in_buf(v, 0)?, w, eps, dim: s.last(v, 0), out })
                 })
             }
+            Op::Norm { kind: NormKind::Layer, eps } => {
+                let eps = eps.0;
+                self.step(v, |s, out| {
+                    let (w, b) = (s.maybe_weight(v, 1)?, s.maybe_weight(v, 2)?);
+                    Ok(Step::LayerNorm { x: s.in_buf(v, 0)?, w, b, eps, dim: s.last(v, 0), out })
+                })
+            }
+            Op::Softmax => self.step(v, |s, out| Ok(Step::Softmax { x: s.in_buf(v, 0)?, dim: s.last(v, 0), out })),
             Op::Unary(_) | Op::Scale(_) | Op::Offset(_) | Op::Softcap(_) => {
                 let f = unary(op).ok_or("it is no function of one value")?;
                 self.step(v, |s, out| Ok(Step::Unary { f, x: s.in_buf(v, 0)?, out }))
@@ -225,17 +238,24 @@ impl<'a> Lowering<'a> {
                 self.rows(Domain::N, Step::Write { k, v });
                 Ok(Place::State(*kv))
             }
-            Op::Attention(spec) => {
-                let (q, out) = (self.in_tokens(v, 0)?, self.new_buf(v)?);
-                match self.places[self.ins(v)[1].index()] {
-                    Place::State(kv) if kv == spec.kv => {}
-                    other => return Err(format!("it reads {other:?}")),
-                }
-                self.segment.calls.push(Call::Attend { q, out, spec: spec.clone() });
-                Ok(Place::Buf(out))
-            }
+            Op::Attention(spec) => self.attention(v, spec),
             Op::Repeat { prefix, bodies, order } => self.repeat(v, prefix, bodies, order),
         }
+    }
+
+    fn attention(&mut self, v: Value, spec: &AttentionSpec) -> Result<Place, String> {
+        let (q, out) = (self.in_tokens(v, 0)?, self.new_buf(v)?);
+        match self.places[self.ins(v)[1].index()] {
+            Place::State(kv) if kv == spec.kv => {}
+            other => return Err(format!("it reads {other:?}")),
+        }
+        let sinks = spec.sinks.then(|| self.in_weight(v, 2)).transpose()?;
+        let bias = match &spec.bias {
+            Some(ScoreBias::Buckets(_)) => Some(self.in_weight(v, 2 + usize::from(spec.sinks))?),
+            _ => None,
+        };
+        self.segment.calls.push(Call::Attend { q, out, spec: spec.clone(), sinks, bias });
+        Ok(Place::Buf(out))
     }
 
     fn binary(&self, v: Value, f: Binary, out: BufId) -> Result<Step, String> {
@@ -283,7 +303,10 @@ fn unary(op: &Op) -> Option<rows::Unary> {
         Op::Unary(Unary::Silu) => rows::Unary::Silu,
         Op::Unary(Unary::GeluTanh) => rows::Unary::GeluTanh,
         Op::Unary(Unary::GeluErf) => rows::Unary::GeluErf,
+        Op::Unary(Unary::GeluQuick) => rows::Unary::GeluQuick,
         Op::Unary(Unary::Relu) => rows::Unary::Relu,
+        Op::Unary(Unary::Relu2) => rows::Unary::Relu2,
+        Op::Unary(Unary::Sigmoid) => rows::Unary::Sigmoid,
         Op::Unary(Unary::Tanh) => rows::Unary::Tanh,
         Op::Unary(Unary::Rsqrt) => rows::Unary::Rsqrt,
         _ => return None,

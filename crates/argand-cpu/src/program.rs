@@ -4,7 +4,7 @@
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
 use crate::kernels::rows::Unary;
-use argand_graph::{AttentionSpec, Binary, RopeFreqs, RopeStyle};
+use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub enum Domain {
     N,
     /// Rows whose logits are wanted.
     R,
+    /// Sequences of the step.
+    B,
 }
 
 /// A buffer: rows of f32.
@@ -37,12 +39,18 @@ pub struct Buf {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Step {
-    /// The row of a table for the token.
-    Embed { table: WeightId, out: BufId },
+    /// The row of a table for the token, its position or its type, from row `first` on.
+    Embed { table: WeightId, index: BatchInput, first: usize, out: BufId },
     /// A row of another domain.
     Gather { x: BufId, out: BufId },
+    /// A row made of those of a sequence.
+    Pool { x: BufId, pool: Pool, out: BufId },
     /// Root-mean-square norm of each group of `dim` values.
     RmsNorm { x: BufId, w: Option<WeightId>, eps: f32, dim: usize, out: BufId },
+    /// Layer norm of each group of `dim` values.
+    LayerNorm { x: BufId, w: Option<WeightId>, b: Option<WeightId>, eps: f32, dim: usize, out: BufId },
+    /// Softmax of each group of `dim` values.
+    Softmax { x: BufId, dim: usize, out: BufId },
     /// A function of one value, constants included.
     Unary { f: Unary, x: BufId, out: BufId },
     /// Both rows of equal length.
@@ -105,7 +113,7 @@ pub enum Call {
     /// Matrix products.
     Linear(Linear),
     /// Attention of all rows to the cache of their sequences.
-    Attend { q: BufId, out: BufId, spec: AttentionSpec },
+    Attend { q: BufId, out: BufId, spec: AttentionSpec, sinks: Option<WeightId>, bias: Option<WeightId> },
     /// All layers.
     Repeat(usize),
 }
@@ -155,7 +163,10 @@ impl Step {
         let (a, b) = match *self {
             Step::Embed { .. } => (None, None),
             Step::Gather { x, .. }
+            | Step::Pool { x, .. }
             | Step::RmsNorm { x, .. }
+            | Step::LayerNorm { x, .. }
+            | Step::Softmax { x, .. }
             | Step::Unary { x, .. }
             | Step::Mean { x, .. }
             | Step::Rope { x, .. } => (Some(x), None),
@@ -171,7 +182,10 @@ impl Step {
         match *self {
             Step::Embed { out, .. }
             | Step::Gather { out, .. }
+            | Step::Pool { out, .. }
             | Step::RmsNorm { out, .. }
+            | Step::LayerNorm { out, .. }
+            | Step::Softmax { out, .. }
             | Step::Unary { out, .. }
             | Step::Binary { out, .. }
             | Step::BinaryEach { out, .. }
@@ -242,8 +256,8 @@ impl Program {
         out
     }
 
-    /// Rows of the smallest table that tokens are looked up in.
-    pub fn table_rows(&self) -> usize {
+    /// One more than the largest value of `of` that is in all tables which are looked up by it.
+    pub fn table_rows(&self, of: BatchInput) -> usize {
         let steps = |call: &Call| match call {
             Call::Rows { steps, .. } => steps.clone(),
             Call::Linear(l) => l.prologue.clone(),
@@ -251,13 +265,20 @@ impl Program {
         };
         let rows = |s: &Segment| {
             let tables = s.calls.iter().flat_map(steps).filter_map(|step| match step {
-                Step::Embed { table, .. } => s.weights[table].1.first().copied(),
+                Step::Embed { table, index, first, .. } if index == of => {
+                    s.weights[table].1.first().map(|rows| rows.saturating_sub(first))
+                }
                 _ => None,
             });
             tables.min().unwrap_or(usize::MAX)
         };
         let bodies = self.layers.iter().flat_map(|l| &l.bodies);
         bodies.chain([&self.main]).map(rows).min().unwrap_or(usize::MAX)
+    }
+
+    /// Whether a buffer has a row for each sequence.
+    pub fn pools(&self) -> bool {
+        self.main.bufs.iter().any(|b| b.domain == Domain::B)
     }
 
     /// Phases of one step: calls of all layers, each followed by a barrier.

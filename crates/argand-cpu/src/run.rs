@@ -6,7 +6,7 @@
 
 use crate::cache::Cache;
 use crate::gang::{Crew, Dealer};
-use crate::kernels::attention::{self, AttendArgs};
+use crate::kernels::attention::{self, AttendArgs, DistanceBias};
 use crate::kernels::linear::{self, ActLayout, Acts};
 use crate::kernels::packed::PackedMatrix;
 use crate::kernels::rows;
@@ -17,7 +17,7 @@ use crate::region::Region;
 use crate::ropes::RopeTable;
 use crate::tier::Tier;
 use crate::weights::{Resident, WeightSource, Weights};
-use argand_graph::{AttentionSpec, RopeStyle, layer_prefix};
+use argand_graph::{AttentionSpec, BatchInput, Mask, Pool, RopeStyle, ScoreBias, layer_prefix};
 use std::io;
 use std::ops::Range;
 
@@ -271,7 +271,7 @@ impl Run<'_> {
                 }
             }
             Call::Linear(l) => self.linear(crew, phase, at, l),
-            Call::Attend { q, out, spec } => self.attend(crew, *phase, at, *q, *out, spec),
+            Call::Attend { .. } => self.attend(crew, *phase, at, call),
             Call::Repeat(_) => {}
         }
         crew.barrier();
@@ -306,9 +306,21 @@ impl Run<'_> {
         let tier = self.tier;
         let w = |id: WeightId| &v.at.weights[id];
         match *step {
-            Step::Embed { table, out } => self.embed(v.at, table, row, v.row_mut(out, row)),
+            Step::Embed { table, index, first, out } => {
+                self.embed(v.at, table, first + self.index(index, row), v.row_mut(out, row));
+            }
             Step::Gather { x, out } => {
                 v.row_mut(out, row).copy_from_slice(v.row(x, self.batch.logit_rows[row] as usize));
+            }
+            Step::Pool { x, pool, out } => self.pool(v, x, pool, row, v.row_mut(out, row)),
+            Step::LayerNorm { x, w: weight, b, eps, dim, out } => {
+                let (weight, bias) = (weight.map(|id| vector(w(id))), b.map(|id| vector(w(id))));
+                rows::layer_norm(tier, dim, v.row(x, row), weight, bias, eps, v.row_mut(out, row));
+            }
+            Step::Softmax { x, dim, out } => {
+                let to = v.row_mut(out, row);
+                to.copy_from_slice(v.row(x, row));
+                rows::softmax(tier, dim, to);
             }
             Step::RmsNorm { x, w: weight, eps, dim, out } => {
                 rows::rms_norm(tier, dim, v.row(x, row), weight.map(|id| vector(w(id))), eps, v.row_mut(out, row));
@@ -341,13 +353,38 @@ impl Run<'_> {
         }
     }
 
-    fn embed(&self, at: At<'_>, table: WeightId, row: usize, out: &mut [f32]) {
-        let token = self.batch.tokens[row] as usize;
+    /// What the step says of a row.
+    fn index(&self, index: BatchInput, row: usize) -> usize {
+        let values = match index {
+            BatchInput::Tokens => self.batch.tokens,
+            BatchInput::Positions => self.batch.positions,
+            BatchInput::TokenTypes => self.batch.types,
+            BatchInput::LogitRows => self.batch.logit_rows,
+        };
+        values.get(row).map_or(0, |v| *v as usize)
+    }
+
+    /// One row for sequence `seq`.
+    fn pool(&self, v: View<'_>, x: BufId, pool: Pool, seq: usize, out: &mut [f32]) {
+        let rows = self.batch.seqs[seq].rows.clone();
+        match pool {
+            Pool::First => out.copy_from_slice(v.row(x, rows.start)),
+            Pool::Last => out.copy_from_slice(v.row(x, rows.end - 1)),
+            Pool::Mean => {
+                out.fill(0.0);
+                let share = (rows.len() as f32).recip();
+                rows.for_each(|row| rows::binary_in_place(self.tier, rows::Binary::Add, out, v.row(x, row)));
+                rows::unary_in_place(self.tier, rows::Unary::Scale(share), out);
+            }
+        }
+    }
+
+    fn embed(&self, at: At<'_>, table: WeightId, index: usize, out: &mut [f32]) {
         match &at.weights[table] {
-            Resident::Matrix(m) => linear::decode_row(self.tier, m, token, out),
+            Resident::Matrix(m) => linear::decode_row(self.tier, m, index, out),
             Resident::Table(name) => {
                 let stored = self.source.weight(name).expect("the table was there when the model was loaded");
-                stored.codec.decode((stored.row)(token), out).expect("rows were checked when the model was loaded");
+                stored.codec.decode(&(stored.row)(index), out).expect("rows were checked when the model was loaded");
             }
             Resident::Vector(_) => unreachable!("weights are loaded for their use"),
         }
@@ -418,7 +455,10 @@ impl Run<'_> {
     }
 
     /// Attention: pieces of (sequence, key head, tile of rows).
-    fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, q: BufId, out: BufId, spec: &AttentionSpec) {
+    fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, call: &Call) {
+        let Call::Attend { q, out, spec, sinks, bias } = call else { return };
+        let of_heads = |w: &Option<WeightId>| w.map(|w| vector(&at.weights[w]));
+        let (sinks, table) = (of_heads(sinks), of_heads(bias));
         let view = self.view(at);
         let layer = self.cache.layer(at.layer);
         let group = spec.heads / spec.kv.heads;
@@ -439,8 +479,8 @@ impl Run<'_> {
                 // SAFETY: offsets of a head inside a row of the buffer.
                 let (q, out) = unsafe {
                     (
-                        view.ptr(q, row).add(head * group * spec.kv.dim_k),
-                        view.ptr(out, row).add(head * group * spec.kv.dim_v),
+                        view.ptr(*q, row).add(head * group * spec.kv.dim_k),
+                        view.ptr(*out, row).add(head * group * spec.kv.dim_v),
                     )
                 };
                 let args = AttendArgs {
@@ -455,11 +495,12 @@ impl Run<'_> {
                     rows,
                     past: seq.past + first,
                     tokens: seq.past + seq.rows.len(),
-                    causal: true,
+                    causal: spec.mask == Mask::Causal,
                     window: spec.kv.window,
                     scale: spec.scale.0,
                     softcap: spec.softcap.map(|c| c.0),
-                    sinks: None,
+                    bias: bias_of(spec, table, head * group..(head + 1) * group),
+                    sinks: sinks.map(|s| &s[head * group..][..group]),
                     out,
                     out_stride: spec.heads * spec.kv.dim_v,
                 };
@@ -468,6 +509,18 @@ impl Run<'_> {
                 break;
             }
         }
+    }
+}
+
+/// What is added to the scores of some heads.
+fn bias_of<'a>(spec: &'a AttentionSpec, table: Option<&'a [f32]>, heads: Range<usize>) -> Option<DistanceBias<'a>> {
+    match (&spec.bias, table) {
+        (Some(ScoreBias::Slopes(slopes)), _) => Some(DistanceBias::Slopes(&slopes[heads])),
+        (Some(ScoreBias::Buckets(_)), Some(table)) => {
+            let len = table.len() / spec.heads;
+            Some(DistanceBias::Table(&table[heads.start * len..heads.end * len]))
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,8 @@ use crate::kernels::packed::{PackError, PackedMatrix};
 use crate::program::{Call, Program, Segment, Step, WeightId};
 use crate::tier::Tier;
 use argand_codec::{Codec, CodecError};
-use argand_graph::layer_prefix;
+use argand_graph::{Buckets, ScoreBias, layer_prefix};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -19,8 +20,8 @@ pub struct Stored<'a> {
     pub cols: usize,
     /// Added to each value (some files store a norm's weight minus one). Only vectors may have one.
     pub offset: f32,
-    /// The bytes of a row.
-    pub row: Box<dyn Fn(usize) -> &'a [u8] + Sync + 'a>,
+    /// The bytes of a row; those of a row that lies scattered are put together.
+    pub row: Box<dyn Fn(usize) -> Cow<'a, [u8]> + Sync + 'a>,
 }
 
 /// Where weights come from. Names are canonical, such as `layers.3.attn_q`.
@@ -74,6 +75,8 @@ enum Use {
     Product,
     Lookup,
     Vector,
+    /// A table of biases by bucket, which becomes one by distance.
+    Distances(Buckets),
 }
 
 fn uses(s: &Segment) -> Vec<Use> {
@@ -91,6 +94,11 @@ fn uses(s: &Segment) -> Vec<Use> {
             Call::Linear(l) => {
                 l.prologue.iter().for_each(|t| lookup(t, &mut uses));
                 l.parts.iter().for_each(|p| uses[p.w] = Use::Product);
+            }
+            Call::Attend { spec, bias: Some(table), .. } => {
+                if let Some(ScoreBias::Buckets(buckets)) = spec.bias {
+                    uses[*table] = Use::Distances(buckets);
+                }
             }
             Call::Attend { .. } | Call::Repeat(_) => {}
         }
@@ -121,6 +129,13 @@ impl Weights {
         }
         Ok(Weights { main, layers, bytes: loader.bytes })
     }
+}
+
+/// A table `[buckets, heads]` as `[heads][2 * max_distance + 1]`, the middle being distance zero.
+fn by_distance(buckets: &Buckets, table: &[f32]) -> Arc<[f32]> {
+    let (heads, reach) = (table.len() / buckets.count.max(1), buckets.max_distance as isize);
+    let row = |h: usize| (-reach..=reach).map(move |d| table[buckets.of(d) * heads + h]);
+    (0..heads).flat_map(row).collect()
 }
 
 struct Loader<'a, 'p> {
@@ -154,6 +169,7 @@ impl Loader<'_, '_> {
         }
         let resident = match used {
             Use::Vector => Resident::Vector(self.vector(&name, &stored)?),
+            Use::Distances(buckets) => Resident::Vector(by_distance(&buckets, &self.vector(&name, &stored)?)),
             Use::Product => Resident::Matrix(Arc::new(self.matrix(&name, &stored)?)),
             Use::Lookup => Resident::Table(name.as_str().into()),
         };
@@ -167,7 +183,7 @@ impl Loader<'_, '_> {
     fn vector(&mut self, name: &str, stored: &Stored<'_>) -> Result<Arc<[f32]>, WeightError> {
         let mut values = vec![0.0; stored.rows * stored.cols];
         for (i, row) in values.chunks_mut(stored.cols.max(1)).enumerate() {
-            let decoded = stored.codec.decode((stored.row)(i), row);
+            let decoded = stored.codec.decode(&(stored.row)(i), row);
             decoded.map_err(|error| WeightError::Decode { name: name.to_string(), error })?;
             row.iter_mut().for_each(|v| *v += stored.offset);
         }

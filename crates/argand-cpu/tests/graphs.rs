@@ -6,9 +6,10 @@ use argand_codec::Codec;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::Tier;
 use argand_cpu::{Error, Executor, Options};
+use argand_graph::Pool;
 use common::Random;
 use common::driver::{Attempt, Cut, MAX_ROWS, PAGES, Sequence, load, options, run, run_alone};
-use common::models::{Model, VOCAB, around, gated, gemma, layers, llama, mixed, models};
+use common::models::{Model, VOCAB, around, encoder, gated, gemma, layers, llama, mixed, models};
 use common::reference::{Expected, expect};
 
 /// Fails unless all logits are equal, bit for bit.
@@ -290,6 +291,36 @@ fn gates_of_another_codec() {
                 for threads in [1, 3] {
                     assert_same(&naive, &run(true, threads), &what);
                 }
+            }
+        }
+    }
+}
+
+/// Encoders see a whole sequence at once, and give a row for each sequence, whatever else is in the step.
+#[test]
+fn encoders_give_a_row_for_each_sequence() {
+    let texts = [tokens(70, 14), tokens(1, 15), tokens(33, 16)];
+    for (pool, (exact, mode)) in [Pool::Mean, Pool::First, Pool::Last].into_iter().flat_map(|p| modes().map(|m| (p, m)))
+    {
+        let model = encoder(pool);
+        for (tier, fused) in Tier::supported().flat_map(|tier| [(tier, false), (tier, true)]) {
+            let what = format!("{pool:?}, {mode}, {tier}, fused: {fused}");
+            let mut executor = load(&model, Options { tier, exact, fused, threads: 3, ..options() });
+            let mut step = |texts: &[Vec<u32>]| {
+                let (mut seqs, mut page, mut row) = (vec![], 0, 0);
+                for text in texts {
+                    let pages = page..page + text.len().div_ceil(PAGE_TOKENS) as u32;
+                    page = pages.end;
+                    seqs.push((row..row + text.len(), 0, pages.collect()));
+                    row += text.len();
+                }
+                let positions = texts.iter().flat_map(|t| 0..t.len() as u32).collect();
+                Attempt { tokens: texts.concat(), positions, seqs, logit_rows: vec![] }.run(&mut executor).unwrap()
+            };
+            let together = step(&texts);
+            for (text, found) in texts.iter().zip(together.chunks(VOCAB)) {
+                assert_same(found, &step(std::slice::from_ref(text)), &what);
+                expect(&model.graph, &model.weights, text, !exact, KvType::F32).assert_near(found, &what);
             }
         }
     }

@@ -8,6 +8,7 @@ use argand_graph::Graph;
 use argand_models::names::Located;
 use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
 use argand_weights::{Checkpoint, Format};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -270,8 +271,13 @@ impl Runner for CpuRunner {
                 Seq { rows, past, pages: s.pages }
             })
             .collect();
-        let batch =
-            Batch { tokens: batch.tokens, positions: batch.positions, seqs: &seqs, logit_rows: batch.logit_rows };
+        let batch = Batch {
+            tokens: batch.tokens,
+            positions: batch.positions,
+            types: &[],
+            seqs: &seqs,
+            logit_rows: batch.logit_rows,
+        };
         self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
     }
 
@@ -304,18 +310,31 @@ impl WeightSource for Source {
         let (located, tensor) = self.find(name)?;
         // A bias goes with the rows of its weight, so its values are rows too where those are moved or parted.
         let moved = located.rows.is_some() || located.unpair.is_some();
-        let cols =
-            if moved && tensor.info.shape.len() == 1 { 1 } else { tensor.info.shape.last().copied().unwrap_or(1) };
-        let all = tensor.info.elements() / cols.max(1);
-        let rows = located.rows.map_or(all, |(_, n)| n);
-        if located.rows.is_some_and(|(first, n)| first + n > all) {
+        let vector = tensor.info.shape.len() == 1;
+        let cols = if moved && vector { 1 } else { tensor.info.shape.last().copied().unwrap_or(1) };
+        let stored = tensor.info.elements() / cols.max(1);
+        let transposed = located.transposed && !vector;
+        let (all, cols) = if transposed { (cols, stored) } else { (stored, cols) };
+        let rows = located.rows.map_or(all, |rows| rows.count);
+        if located.rows.is_some_and(|rows| rows.end() > all) {
             return Err(format!("tensor `{}` has {all} rows, too few for its parts", located.tensor).into());
         }
-        let codec = tensor.info.codec;
+        let (codec, bytes, offset, located) = (tensor.info.codec, tensor.bytes, located.offset, located.clone());
+        let source = move |i: usize| located.source_row(i, rows);
+        if transposed {
+            if codec.block_len() != 1 {
+                return Err(format!("a matrix in {codec} cannot be stored transposed").into());
+            }
+            let size = codec.block_bytes();
+            let row = move |i| {
+                let column = source(i);
+                let values = (0..cols).map(|k| &bytes[(k * all + column) * size..][..size]);
+                Cow::Owned(values.collect::<Vec<_>>().concat())
+            };
+            return Ok(Stored { codec, rows, cols, offset, row: Box::new(row) });
+        }
         let row_bytes = codec.row_bytes(cols)?;
-        let bytes = tensor.bytes;
-        let (offset, unpair) = (located.offset, located.clone());
-        let row = move |i: usize| &bytes[unpair.source_row(i, rows) * row_bytes..][..row_bytes];
+        let row = move |i| Cow::Borrowed(&bytes[source(i) * row_bytes..][..row_bytes]);
         Ok(Stored { codec, rows, cols, offset, row: Box::new(row) })
     }
 

@@ -70,7 +70,8 @@ impl Step {
         let (_, mut runner) = CpuRunner::load(&checkpoint, &options, &mut |_| {}).unwrap();
         let rows: Vec<u32> = (0..self.tokens.len() as u32).collect();
         let seqs = [Seq { rows: 0..rows.len(), past: 0, pages: &[0] }];
-        let batch = Batch { tokens: &self.tokens, positions: &self.positions, seqs: &seqs, logit_rows: &rows };
+        let batch =
+            Batch { tokens: &self.tokens, positions: &self.positions, types: &[], seqs: &seqs, logit_rows: &rows };
         let mut seen = BTreeMap::new();
         let mut observe = |name: &str, values: &[f32], len: usize| {
             seen.insert(name.to_string(), (len, values.to_vec()));

@@ -3,7 +3,7 @@
 
 use crate::dim::{Dim, Shape, Type};
 use crate::graph::{Body, Graph, GraphError, Node, Value};
-use crate::op::{AttentionSpec, BatchInput, Binary, F, NormKind, Op, Reduce, Rope, Unary};
+use crate::op::{AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, ScoreBias, Unary};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::Location;
@@ -57,9 +57,16 @@ impl Builder {
     /// `[N, dim]`: the rows of table `name` (`[vocab, dim]`) for the tokens of the step.
     #[track_caller]
     pub fn embed(&self, name: &str, vocab: usize, dim: usize) -> T<'_> {
-        let table = self.weight(name, vec![vocab.into(), dim.into()]);
-        let tokens = self.input(BatchInput::Tokens);
-        self.push(Op::Embed, &[table, tokens]).named(name)
+        self.look_up(name, vocab, dim, BatchInput::Tokens, 0)
+    }
+
+    /// `[N, dim]`: row `index + first` of table `name` (`[rows, dim]`) for each index that the step brings in: tokens,
+    /// positions or types of tokens.
+    #[track_caller]
+    pub fn look_up(&self, name: &str, rows: usize, dim: usize, indexes: BatchInput, first: usize) -> T<'_> {
+        let table = self.weight(name, vec![rows.into(), dim.into()]);
+        let indexes = self.input(indexes);
+        self.push(Op::Embed { first }, &[table, indexes]).named(name)
     }
 
     /// A value that the step brings in.
@@ -155,9 +162,37 @@ impl<'g> T<'g> {
     /// Root-mean-square norm over the last dimension with weight `name`.
     #[track_caller]
     pub fn rms_norm(self, name: &str, eps: f32) -> Self {
+        self.norm(NormKind::Rms, name, eps, false)
+    }
+
+    /// Layer norm over the last dimension with weight `name`, and with `bias` the vector `name.bias`.
+    #[track_caller]
+    pub fn layer_norm(self, name: &str, eps: f32, bias: bool) -> Self {
+        self.norm(NormKind::Layer, name, eps, bias)
+    }
+
+    /// Either norm.
+    #[track_caller]
+    pub fn norm(self, kind: NormKind, name: &str, eps: f32, bias: bool) -> Self {
         let last = self.ty().shape().last().copied().unwrap_or(Dim::from(0));
         let w = self.g.weight(name, vec![last]);
-        self.g.push(Op::Norm { kind: NormKind::Rms, eps: F(eps) }, &[self, w]).named(name)
+        let b = bias.then(|| self.g.weight(&format!("{name}.bias"), vec![last]));
+        let ins: Vec<T> = [self, w].into_iter().chain(b).collect();
+        self.g.push(Op::Norm { kind, eps: F(eps) }, &ins).named(name)
+    }
+
+    /// `x / |x|` over the last dimension: vectors of length 1.
+    #[track_caller]
+    pub fn l2_norm(self) -> Self {
+        let len = self.ty().shape().last().and_then(|d| d.known()).unwrap_or(1).max(1) as f32;
+        // A vector of zeros stays one.
+        self.g.push(Op::Norm { kind: NormKind::Rms, eps: F(1e-24 / len) }, &[self]).scale(len.sqrt().recip())
+    }
+
+    /// Softmax over the last dimension.
+    #[track_caller]
+    pub fn softmax(self) -> Self {
+        self.g.push(Op::Softmax, &[self])
     }
 
     /// `[M, H*D]` cut into heads: `[M, H, D]`.
@@ -179,12 +214,19 @@ impl<'g> T<'g> {
         self.g.push(Op::Rope(rope.clone()), &[self, positions])
     }
 
-    /// Writes keys and values to the layer's state and attends to it: `[N, heads*dim_v]`.
+    /// Writes keys and values to the layer's state and attends to it: `[N, heads*dim_v]`. Sinks are the weight
+    /// `attn_sinks`, a table of biases is `attn_bias`.
     #[track_caller]
     pub fn attend(self, k: Self, v: Self, spec: &AttentionSpec) -> Self {
         let state = self.g.push(Op::State(spec.kv), &[]);
         let state = self.g.push(Op::Write(spec.kv), &[state, k, v]);
-        self.g.push(Op::Attention(spec.clone()), &[self, state]).merge().named("attn")
+        let sinks = spec.sinks.then(|| self.g.weight("attn_sinks", vec![spec.heads.into()]));
+        let table = match &spec.bias {
+            Some(ScoreBias::Buckets(b)) => Some(self.g.weight("attn_bias", vec![b.count.into(), spec.heads.into()])),
+            _ => None,
+        };
+        let ins: Vec<T> = [self, state].into_iter().chain(sinks).chain(table).collect();
+        self.g.push(Op::Attention(spec.clone()), &ins).merge().named("attn")
     }
 
     /// The rows whose logits are wanted: `[R, D]`.
@@ -192,6 +234,12 @@ impl<'g> T<'g> {
     pub fn logit_rows(self) -> Self {
         let rows = self.g.input(BatchInput::LogitRows);
         self.g.push(Op::GatherRows, &[self, rows])
+    }
+
+    /// A row of each sequence: `[B, D]`.
+    #[track_caller]
+    pub fn pool(self, pool: Pool) -> Self {
+        self.g.push(Op::Pool(pool), &[self])
     }
 
     /// A layer for each of `kinds`; layers of equal kind share one body. Names inside get the prefix `prefix.i.`.

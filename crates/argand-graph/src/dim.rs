@@ -10,13 +10,15 @@ pub enum Sym {
     N,
     /// Rows whose logits were asked for.
     R,
+    /// Sequences in this step.
+    B,
     /// Tokens that a row can see in the cache; appears in costs, never in shapes.
     S,
 }
 
 impl Sym {
     /// Every symbol, in the order of their coefficients.
-    pub const ALL: [Sym; 3] = [Sym::N, Sym::R, Sym::S];
+    pub const ALL: [Sym; 4] = [Sym::N, Sym::R, Sym::B, Sym::S];
 }
 
 impl fmt::Display for Sym {

@@ -25,5 +25,8 @@ pub use builder::{Builder, T};
 pub use count::{Count, CountRow, count};
 pub use dim::{Dim, Shape, Sym, Type};
 pub use graph::{Body, Graph, GraphError, Node, Value, WeightRef, layer_prefix};
-pub use op::{AttentionSpec, BatchInput, Binary, F, KvSpec, NormKind, Op, Reduce, Rope, RopeFreqs, RopeStyle, Unary};
+pub use op::{
+    AttentionSpec, BatchInput, Binary, Buckets, F, KvSpec, Mask, NormKind, Op, Pool, Reduce, Rope, RopeFreqs,
+    RopeStyle, ScoreBias, Unary,
+};
 pub use poly::{At, Poly};

@@ -40,6 +40,8 @@ pub enum BatchInput {
     Tokens,
     /// Position of each token in its sequence, `[N]`.
     Positions,
+    /// Which of the texts that were joined to one sequence each token belongs to, `[N]` (Devlin et al. 2018).
+    TokenTypes,
     /// Rows whose logits are wanted, `[R]`.
     LogitRows,
 }
@@ -53,8 +55,14 @@ pub enum Unary {
     GeluTanh,
     /// GELU with the error function.
     GeluErf,
+    /// `x * sigmoid(1.702 x)` (Hendrycks and Gimpel 2016), as in CLIP.
+    GeluQuick,
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)²` (So et al. 2021).
+    Relu2,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
     /// `1 / sqrt(x)`.
@@ -83,6 +91,19 @@ pub enum Reduce {
 pub enum NormKind {
     /// `x / sqrt(mean(x²) + eps) * w` (Zhang and Sennrich 2019).
     Rms,
+    /// `(x - mean(x)) / sqrt(variance(x) + eps) * w + b` (Ba et al. 2016).
+    Layer,
+}
+
+/// What becomes of the rows of a sequence when one row is made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// Their mean.
+    Mean,
+    /// The first one, where encoders have their `[CLS]` token.
+    First,
+    /// The last one, which in a causal model has seen all others.
+    Last,
 }
 
 /// Which components a rotary embedding pairs.
@@ -155,6 +176,56 @@ pub struct KvSpec {
     pub window: Option<usize>,
 }
 
+/// Which tokens of its own sequence a row sees, within the window if there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// Itself and what came before; a window `w` counts the row itself.
+    #[default]
+    Causal,
+    /// All that the sequence has so far, so that the whole sequence has to come in one step; with a window `w` those
+    /// fewer than `w` tokens away.
+    Full,
+}
+
+/// What is added to the scaled scores, by head and by distance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ScoreBias {
+    /// ALiBi (Press et al. 2021): a slope for each head times the distance, which is negative for what came before.
+    Slopes(Arc<[F]>),
+    /// A learned table `[buckets, heads]`, the last input, of ranges of distances (Raffel et al. 2019).
+    Buckets(Buckets),
+}
+
+/// Distances in buckets: near ones each have their own, farther ones share them by logarithm (Raffel et al. 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buckets {
+    /// How many.
+    pub count: usize,
+    /// From this distance on all share the last.
+    pub max_distance: usize,
+    /// Whether half of them are for tokens that come after the row; without, those count as distance zero.
+    pub both_ways: bool,
+}
+
+impl Buckets {
+    /// The bucket of a token that lies `distance` behind the row (negative: before it).
+    pub fn of(&self, distance: isize) -> usize {
+        let half = if self.both_ways { self.count / 2 } else { self.count };
+        let (first, away) = match distance {
+            d if d > 0 && self.both_ways => (half, d as usize),
+            d if d > 0 => (0, 0),
+            d => (0, d.unsigned_abs()),
+        };
+        let exact = half / 2;
+        if away < exact || exact == 0 {
+            return first + away.min(half.saturating_sub(1));
+        }
+        // In f32 as the reference does, so that both cut at the same distance.
+        let grown = (away as f32 / exact as f32).ln() / (self.max_distance as f32 / exact as f32).ln();
+        first + (exact + (grown * (half - exact) as f32) as usize).min(half - 1)
+    }
+}
+
 /// Attention of rows to the cache of their own sequence (Vaswani et al. 2017), grouped when there are fewer key heads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionSpec {
@@ -166,6 +237,20 @@ pub struct AttentionSpec {
     pub scale: F,
     /// `cap * tanh(score / cap)` of the scaled scores (Gemma 2).
     pub softcap: Option<F>,
+    /// Which tokens are seen.
+    pub mask: Mask,
+    /// What is added to the scores.
+    pub bias: Option<ScoreBias>,
+    /// Whether a weight `[heads]` follows the state: a logit for each head that takes part in the softmax and has no value
+    /// (Agarwal et al. 2025).
+    pub sinks: bool,
+}
+
+impl AttentionSpec {
+    /// Causal attention without anything special.
+    pub fn new(heads: usize, kv: KvSpec, scale: f32) -> Self {
+        AttentionSpec { heads, kv, scale: F(scale), softcap: None, mask: Mask::Causal, bias: None, sinks: false }
+    }
 }
 
 /// One operation. Plain data: it can be compared, hashed and printed.
@@ -180,11 +265,11 @@ pub enum Op {
     Weight { name: String },
     /// A layer's state at the start of the step.
     State(KvSpec),
-    /// `(table [V, D], tokens [N]) -> [N, D]`
-    Embed,
+    /// `(table [V, D], indexes [N]) -> [N, D]`: row `index + first` of the table
+    Embed { first: usize },
     /// `(x [M, K], w [O, K], bias [O]?) -> [M, O]`, `x wᵀ + bias`
     Linear,
-    /// `(x [.., D], w [D]?) -> [.., D]`
+    /// `(x [.., D], w [D]?, b [D]?) -> [.., D]`; only a layer norm has a `b`
     Norm { kind: NormKind, eps: F },
     /// Element by element.
     Unary(Unary),
@@ -198,6 +283,8 @@ pub enum Op {
     Reduce(Reduce),
     /// `cap * tanh(x / cap)`
     Softcap(F),
+    /// `e^x` over the sum of all, over the last dimension
+    Softmax,
     /// `[M, H*D] -> [M, H, D]`
     Heads(usize),
     /// `[M, H, D] -> [M, H*D]`
@@ -206,10 +293,12 @@ pub enum Op {
     Rope(Rope),
     /// `(state, k [N, H, Dk], v [N, H, Dv]) -> state`
     Write(KvSpec),
-    /// `(q [N, H, Dk], state) -> [N, H, Dv]`
+    /// `(q [N, H, Dk], state, sinks [H]?, bias table [buckets, H]?) -> [N, H, Dv]`
     Attention(AttentionSpec),
     /// `(x [N, D], rows [R]) -> [R, D]`
     GatherRows,
+    /// `x [N, D] -> [B, D]`: a row of each sequence
+    Pool(Pool),
     /// `x -> x`: a body for each layer, `order[i]` says which.
     Repeat { prefix: String, bodies: Vec<Arc<Body>>, order: Vec<usize> },
 }
@@ -258,7 +347,7 @@ impl Op {
             Op::Carry => &structure::CARRY,
             Op::Weight { .. } => &structure::WEIGHT,
             Op::State(_) => &attention::STATE,
-            Op::Embed => &linear::EMBED,
+            Op::Embed { .. } => &linear::EMBED,
             Op::Linear => &linear::LINEAR,
             Op::Norm { .. } => &norm::NORM,
             Op::Unary(_) => &basic::UNARY,
@@ -267,12 +356,14 @@ impl Op {
             Op::Offset(_) => &basic::OFFSET,
             Op::Reduce(_) => &basic::REDUCE,
             Op::Softcap(_) => &basic::SOFTCAP,
+            Op::Softmax => &norm::SOFTMAX,
             Op::Heads(_) => &structure::HEADS,
             Op::Merge => &structure::MERGE,
             Op::Rope(_) => &rope::ROPE,
             Op::Write(_) => &attention::WRITE,
             Op::Attention(_) => &attention::ATTENTION,
             Op::GatherRows => &structure::GATHER_ROWS,
+            Op::Pool(_) => &structure::POOL,
             Op::Repeat { .. } => &structure::REPEAT,
         }
     }

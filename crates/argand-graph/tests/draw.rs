@@ -1,7 +1,7 @@
 //! The four pictures of a small decoder, compared with files; `ARGAND_BLESS=1` writes the files anew.
 
 use argand_graph::draw::{Format, draw};
-use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, RopeFreqs, RopeStyle};
+use argand_graph::{AttentionSpec, Builder, Graph, KvSpec, Rope, RopeFreqs, RopeStyle};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ fn decoder(windows: &[Option<usize>]) -> Graph {
     let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(freqs) };
     let x = b.embed("token_embd", 10, 8).repeat("layers", windows, |x, window| {
         let kv = KvSpec { heads: 1, dim_k: 4, dim_v: 4, window: *window };
-        let spec = AttentionSpec { heads: 2, kv, scale: F(0.5), softcap: None };
+        let spec = AttentionSpec::new(2, kv, 0.5);
         let h = x.rms_norm("attn_norm", 1e-5);
         let q = h.linear("attn_q", 8).heads(2).rope(&rope);
         let k = h.linear("attn_k", 4).heads(1).rope(&rope);

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::facts::{self, Facts};
 use crate::names::hf;
-use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, T, Unary};
+use argand_graph::{AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, NormKind, Rope, ScoreBias, T, Unary};
 
 /// More layers than this are a damaged file: the deepest models have some hundreds.
 const MOST_LAYERS: usize = 4096;
@@ -21,13 +21,29 @@ pub struct Decoder {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Kind of all norms.
+    pub norm: NormKind,
+    /// Layer norms have biases.
+    pub norm_bias: bool,
     pub eps: f32,
+    /// What is added to what.
+    pub residual: Residual,
+    /// The feed-forward part has a gate.
+    pub gated: bool,
+    /// Learned positions: rows of their table.
+    pub positions: Option<usize>,
+    /// The embedding is normed.
+    pub embed_norm: bool,
+    /// The output head has a bias.
+    pub head_bias: bool,
     /// The output head is the embedding table.
     pub tied: bool,
     /// Activation of the gate.
     pub act: Unary,
     /// Factor of the attention scores.
     pub scale: f32,
+    /// What is added to the attention scores by distance.
+    pub score_bias: Option<ScoreBias>,
     /// Cap of the attention scores.
     pub softcap: Option<f32>,
     /// Queries, keys and values have biases.
@@ -42,6 +58,17 @@ pub struct Decoder {
     pub embed_scale: Option<f32>,
     /// Cap of the logits.
     pub logit_softcap: Option<f32>,
+}
+
+/// Where attention and the feed-forward part get their input, and what their results are added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    /// One after the other, a norm before each.
+    Serial,
+    /// Both from the layer's input, each with its own norm.
+    Parallel,
+    /// Both from the same normed input.
+    ParallelOneNorm,
 }
 
 /// What distinguishes one layer from another.
@@ -60,7 +87,18 @@ impl Decoder {
     /// A missing or odd fact.
     pub fn read(f: &Facts<'_>) -> Result<Decoder, Error> {
         let (dim, heads) = (f.positive(facts::DIM)?, f.positive(facts::HEADS)?);
-        let kv_heads = f.maybe_usize(facts::KV_HEADS)?.unwrap_or(heads);
+        // Before there were groups of heads, one word told whether all share one key.
+        let kv_heads = match f.bool(hf("multi_query")).filter(|_| f.bool(hf("new_decoder_architecture")) != Some(true))
+        {
+            Some(shared) => {
+                if shared {
+                    1
+                } else {
+                    heads
+                }
+            }
+            None => f.maybe_usize(facts::KV_HEADS)?.unwrap_or(heads),
+        };
         if kv_heads == 0 || heads % kv_heads != 0 {
             return Err(f.unsupported(format!("{heads} query heads are no multiple of {kv_heads} key heads")));
         }
@@ -77,28 +115,33 @@ impl Decoder {
             true => f.has_tensor(tensor).unwrap_or(false),
             false => f.bool(hf(word)).unwrap_or(false),
         };
-        let (embed, output) = if f.is_gguf() {
-            ("token_embd.weight", "output.weight")
-        } else {
-            ("model.embed_tokens.weight", "lm_head.weight")
-        };
-        let vocab = match f.tensor_rows(embed) {
+        let vocab = match f.rows("token_embd") {
             Some(rows) => rows,
             None => f.positive(facts::VOCAB)?,
         };
+        // Older families leave out the usual width of the feed-forward part (Vaswani et al. 2017).
+        let ffn = if f.is_gguf() || f.maybe_usize(facts::FFN)?.is_some() { f.positive(facts::FFN)? } else { 4 * dim };
         let said = f.bool(hf("tie_word_embeddings")).unwrap_or(false);
         Ok(Decoder {
             vocab,
             layers,
             dim,
-            ffn: f.positive(facts::FFN)?,
+            ffn,
             heads,
             kv_heads,
             head_dim,
+            norm: NormKind::Rms,
+            norm_bias: false,
             eps: f.f64(facts::EPS)? as f32,
-            tied: f.has_tensor(output).map_or(said, |has| !has),
-            act: activation(f)?,
+            residual: Residual::Serial,
+            gated: true,
+            positions: None,
+            embed_norm: false,
+            head_bias: false,
+            tied: f.has("output").map_or(said, |has| !has),
+            act: activation(f, Unary::Silu)?,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            score_bias: None,
             softcap: None,
             qkv_bias: bias("blk.0.attn_q.bias", "attention_bias"),
             out_bias: bias("blk.0.attn_output.bias", "attention_bias"),
@@ -109,6 +152,22 @@ impl Decoder {
         })
     }
 
+    /// What families before Llama have in common (Radford et al. 2019): layer norms and biases everywhere, no gate. Without a
+    /// word in the file the activation is `act`.
+    ///
+    /// # Errors
+    /// As [`Decoder::read`].
+    pub fn classic(f: &Facts<'_>, act: Unary) -> Result<Decoder, Error> {
+        let c = Decoder { norm: NormKind::Layer, norm_bias: true, gated: false, ..Decoder::read(f)? };
+        Ok(Decoder { qkv_bias: true, out_bias: true, ffn_bias: true, act: activation(f, act)?, ..c })
+    }
+
+    /// The norm of this model.
+    #[track_caller]
+    pub fn norm<'g>(&self, x: T<'g>, name: &str) -> T<'g> {
+        x.norm(self.norm, name, self.eps, self.norm_bias)
+    }
+
     /// Attention with all that belongs to it, from the normed input to the output projection.
     #[track_caller]
     pub fn attention<'g>(&self, h: T<'g>, layer: &Layer) -> T<'g> {
@@ -116,40 +175,48 @@ impl Decoder {
         let (mut q, mut k) = (head("attn_q", self.heads), head("attn_k", self.kv_heads));
         let v = head("attn_v", self.kv_heads);
         if self.qk_norm {
-            (q, k) = (q.rms_norm("attn_q_norm", self.eps), k.rms_norm("attn_k_norm", self.eps));
+            (q, k) = (self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm"));
         }
         if let Some(rope) = &layer.rope {
             (q, k) = (q.rope(rope).named("attn_q_rope"), k.rope(rope).named("attn_k_rope"));
         }
         let kv = KvSpec { heads: self.kv_heads, dim_k: self.head_dim, dim_v: self.head_dim, window: layer.window };
-        let spec = AttentionSpec { heads: self.heads, kv, scale: F(self.scale), softcap: self.softcap.map(F) };
+        let spec = AttentionSpec::new(self.heads, kv, self.scale);
+        let spec = AttentionSpec { softcap: self.softcap.map(F), bias: self.score_bias.clone(), ..spec };
         q.attend(k, v, &spec).linear_bias("attn_out", self.dim, self.out_bias)
     }
 
-    /// Gated feed-forward (Shazeer 2020), from the normed input.
+    /// Feed-forward, gated (Shazeer 2020) or not, from the normed input.
     #[track_caller]
     pub fn feed_forward<'g>(&self, h: T<'g>) -> T<'g> {
-        let gate = h.linear_bias("ffn_gate", self.ffn, self.ffn_bias);
-        let up = h.linear_bias("ffn_up", self.ffn, self.ffn_bias);
-        (gate.unary(self.act) * up).linear_bias("ffn_down", self.dim, self.ffn_bias)
+        let up = |name| h.linear_bias(name, self.ffn, self.ffn_bias);
+        let h = match self.gated {
+            true => up("ffn_gate").unary(self.act) * up("ffn_up"),
+            false => up("ffn_up").unary(self.act),
+        };
+        h.linear_bias("ffn_down", self.dim, self.ffn_bias)
     }
 
     /// The frame: embedding, layers, norm, head.
     ///
     /// # Errors
     /// The first mistake in the graph.
-    pub fn graph(
+    pub fn graph<L: PartialEq>(
         &self,
         name: &str,
-        layers: &[Layer],
-        block: impl for<'b> Fn(T<'b>, &Layer) -> T<'b>,
+        layers: &[L],
+        block: impl for<'b> Fn(T<'b>, &L) -> T<'b>,
     ) -> Result<Graph, Error> {
         let g = Builder::new(name);
         let x = g.embed("token_embd", self.vocab, self.dim);
-        let x = self.embed_scale.map_or(x, |k| x.scale(k)).named("embed");
-        let x = x.repeat("layers", layers, block).logit_rows().rms_norm("output_norm", self.eps);
+        let x = self.embed_scale.map_or(x, |k| x.scale(k));
+        let positions = |rows| g.look_up("pos_embd", rows, self.dim, BatchInput::Positions, 0);
+        let x = self.positions.map_or(x, |rows| x + positions(rows));
+        let x = if self.embed_norm { self.norm(x, "embd_norm") } else { x }.named("embed");
+        let x = self.norm(x.repeat("layers", layers, block).logit_rows(), "output_norm");
         let head = if self.tied { "token_embd" } else { "output" };
-        let logits = x.linear(head, self.vocab).named("output").softcap(self.logit_softcap).named("logits");
+        let logits =
+            x.linear_bias(head, self.vocab, self.head_bias).named("output").softcap(self.logit_softcap).named("logits");
         let output = logits.value();
         Ok(g.finish(output)?)
     }
@@ -157,16 +224,37 @@ impl Decoder {
 
 /// The block that most decoders share: norm before attention, norm before feed-forward, residual around both.
 pub fn pre_norm_block<'g>(c: &Decoder, x: T<'g>, layer: &Layer) -> T<'g> {
-    let x = x + c.attention(x.rms_norm("attn_norm", c.eps), layer);
-    x + c.feed_forward(x.rms_norm("ffn_norm", c.eps))
+    let h = c.norm(x, "attn_norm");
+    let y = x + c.attention(h, layer);
+    y + c.feed_forward(match c.residual {
+        Residual::Serial => c.norm(y, "ffn_norm"),
+        Residual::Parallel => c.norm(x, "ffn_norm"),
+        Residual::ParallelOneNorm => h,
+    })
 }
 
-fn activation(f: &Facts<'_>) -> Result<Unary, Error> {
-    match f.str(hf("hidden_activation")).or(f.str(hf("hidden_act"))).unwrap_or("silu") {
+/// Slopes of ALiBi (Press et al. 2021) times a factor: powers of two, and for other numbers of heads every second one of the
+/// finer series.
+pub fn alibi(heads: usize, factor: f64) -> ScoreBias {
+    let power = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    let slope = |of: usize, i: usize| (-8.0 * i as f64 / of as f64).exp2();
+    let all = (1..=power).map(|i| slope(power, i)).chain((0..).map(|i| slope(2 * power, 2 * i + 1)));
+    ScoreBias::Slopes(all.take(heads).map(|s| F((s * factor) as f32)).collect())
+}
+
+/// The activation that the configuration names, or `usual` without a word.
+///
+/// # Errors
+/// A name that is not known.
+pub fn activation(f: &Facts<'_>, usual: Unary) -> Result<Unary, Error> {
+    let Some(name) = f.str(hf("hidden_activation|hidden_act|activation_function|activation")) else { return Ok(usual) };
+    match name {
         "silu" | "swish" => Ok(Unary::Silu),
-        "gelu_pytorch_tanh" | "gelu_new" => Ok(Unary::GeluTanh),
+        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Unary::GeluTanh),
         "gelu" => Ok(Unary::GeluErf),
+        "quick_gelu" => Ok(Unary::GeluQuick),
         "relu" => Ok(Unary::Relu),
+        "relu2" => Ok(Unary::Relu2),
         other => Err(f.unsupported(format!("activation `{other}` is not known"))),
     }
 }

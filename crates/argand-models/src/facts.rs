@@ -4,26 +4,30 @@ use crate::{Error, PAGES, Page};
 use argand_weights::{Checkpoint, Metadata};
 use serde_json::Value as Json;
 
-/// A fact's name in both dialects: the GGUF key without the architecture, and the path in `config.json`.
+/// A fact's name in both dialects: the GGUF key without the architecture, and the path in `config.json`. Where families
+/// disagree, the names stand in one word with `|` between them, and the first that is there counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Fact<'n>(pub &'static str, pub &'n str);
 
 /// Longest sequence the model was made for.
-pub const CONTEXT: Fact<'static> = Fact("context_length", "max_position_embeddings");
+pub const CONTEXT: Fact<'static> = Fact("context_length", "max_position_embeddings|n_positions|seq_length");
 /// Layers.
-pub const LAYERS: Fact<'static> = Fact("block_count", "num_hidden_layers");
+pub const LAYERS: Fact<'static> = Fact("block_count", "num_hidden_layers|n_layer|num_layers|n_layers");
 /// Width of the residual stream.
-pub const DIM: Fact<'static> = Fact("embedding_length", "hidden_size");
+pub const DIM: Fact<'static> = Fact("embedding_length", "hidden_size|n_embd|n_embed|d_model|dim");
 /// Width of the feed-forward layer.
-pub const FFN: Fact<'static> = Fact("feed_forward_length", "intermediate_size");
+pub const FFN: Fact<'static> = Fact("feed_forward_length", "intermediate_size|n_inner|ffn_hidden_size|d_ff|hidden_dim");
 /// Query heads.
-pub const HEADS: Fact<'static> = Fact("attention.head_count", "num_attention_heads");
+pub const HEADS: Fact<'static> = Fact("attention.head_count", "num_attention_heads|n_head|num_heads|n_heads");
 /// Key heads.
-pub const KV_HEADS: Fact<'static> = Fact("attention.head_count_kv", "num_key_value_heads");
+pub const KV_HEADS: Fact<'static> = Fact("attention.head_count_kv", "num_key_value_heads|num_kv_heads");
 /// Components of a head.
 pub const HEAD_DIM: Fact<'static> = Fact("attention.key_length", "head_dim");
-/// Epsilon of root-mean-square norms.
-pub const EPS: Fact<'static> = Fact("attention.layer_norm_rms_epsilon", "rms_norm_eps");
+/// Epsilon of norms.
+pub const EPS: Fact<'static> = Fact(
+    "attention.layer_norm_rms_epsilon|attention.layer_norm_epsilon",
+    "rms_norm_eps|layer_norm_epsilon|layer_norm_eps|norm_eps",
+);
 /// Tokens of the vocabulary.
 pub const VOCAB: Fact<'static> = Fact("vocab_size", "vocab_size");
 /// Sliding window in tokens.
@@ -114,9 +118,18 @@ impl<'a> Facts<'a> {
 
     fn key(&self, fact: Fact<'_>) -> String {
         match self.dialect {
-            Dialect::Gguf(_) => format!("{}.{}", self.architecture, fact.0),
+            Dialect::Gguf(_) => self.gguf_key(fact.0.split('|').next().unwrap_or(fact.0)),
             Dialect::Hf(_) => fact.1.to_string(),
         }
+    }
+
+    fn gguf_key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    /// The key of a fact that is there.
+    fn gguf(&self, meta: &Metadata, fact: Fact<'_>) -> Option<String> {
+        fact.0.split('|').map(|name| self.gguf_key(name)).find(|key| meta.get(key).is_some())
     }
 
     fn odd<T>(&self, fact: Fact<'_>, found: String, expected: &'static str) -> Result<T, Error> {
@@ -130,7 +143,9 @@ impl<'a> Facts<'a> {
     /// A value of `config.json` by a path with dots; `null` is no value.
     fn json(&self, path: &str) -> Option<&'a Json> {
         match self.dialect {
-            Dialect::Hf(config) => path.split('.').try_fold(config, |v, key| v.get(key)).filter(|v| !v.is_null()),
+            Dialect::Hf(config) => path
+                .split('|')
+                .find_map(|path| path.split('.').try_fold(config, |v, key| v.get(key)).filter(|v| !v.is_null())),
             Dialect::Gguf(_) => None,
         }
     }
@@ -142,8 +157,9 @@ impl<'a> Facts<'a> {
     pub fn maybe_usize(&self, fact: Fact<'_>) -> Result<Option<usize>, Error> {
         let (value, found) = match self.dialect {
             Dialect::Gguf(meta) => {
-                let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
-                let all = meta.get_u64s(&self.key(fact)).filter(|v| v.windows(2).all(|w| w[0] == w[1]));
+                let Some(key) = self.gguf(meta, fact) else { return Ok(None) };
+                let Some(value) = meta.get(&key) else { return Ok(None) };
+                let all = meta.get_u64s(&key).filter(|v| v.windows(2).all(|w| w[0] == w[1]));
                 (value.as_u64().or(all.and_then(|v| v.first().copied())), value.type_name().into_owned())
             }
             Dialect::Hf(_) => {
@@ -185,7 +201,7 @@ impl<'a> Facts<'a> {
     pub fn maybe_f64(&self, fact: Fact<'_>) -> Result<Option<f64>, Error> {
         let (value, found) = match self.dialect {
             Dialect::Gguf(meta) => {
-                let Some(value) = meta.get(&self.key(fact)) else { return Ok(None) };
+                let Some(value) = self.gguf(meta, fact).and_then(|key| meta.get(&key)) else { return Ok(None) };
                 (value.as_f64(), value.type_name().into_owned())
             }
             Dialect::Hf(_) => {
@@ -227,7 +243,7 @@ impl<'a> Facts<'a> {
     /// A word, if it is there.
     pub fn str(&self, fact: Fact<'_>) -> Option<&'a str> {
         match self.dialect {
-            Dialect::Gguf(meta) => meta.get_str(&self.key(fact)),
+            Dialect::Gguf(meta) => meta.get_str(&self.gguf(meta, fact)?),
             Dialect::Hf(_) => self.json(fact.1)?.as_str(),
         }
     }
@@ -235,7 +251,7 @@ impl<'a> Facts<'a> {
     /// A truth value, if it is there.
     pub fn bool(&self, fact: Fact<'_>) -> Option<bool> {
         match self.dialect {
-            Dialect::Gguf(meta) => meta.get_bool(&self.key(fact)),
+            Dialect::Gguf(meta) => meta.get_bool(&self.gguf(meta, fact)?),
             Dialect::Hf(_) => self.json(fact.1)?.as_bool(),
         }
     }
@@ -243,6 +259,22 @@ impl<'a> Facts<'a> {
     /// Whether the checkpoint holds a tensor; `None` when there is only a configuration.
     pub fn has_tensor(&self, name: &str) -> Option<bool> {
         self.checkpoint.map(|c| c.tensor(name).is_some())
+    }
+
+    /// Whether the checkpoint holds the weight of a canonical name, that of the first layer if it lies in layers; `None` when
+    /// there is only a configuration, or no such name.
+    pub fn has(&self, canonical: &str) -> Option<bool> {
+        self.has_tensor(&self.stored(canonical)?)
+    }
+
+    /// Rows of the weight of a canonical name, if the checkpoint holds it.
+    pub fn rows(&self, canonical: &str) -> Option<usize> {
+        self.tensor_rows(&self.stored(canonical)?)
+    }
+
+    fn stored(&self, canonical: &str) -> Option<String> {
+        let (base, suffix) = canonical.strip_suffix(".bias").map_or((canonical, "weight"), |base| (base, "bias"));
+        Some(crate::names::stored(crate::names::row(self.page().ok()?, base)?, self, "0", suffix))
     }
 
     /// Rows of a tensor of the checkpoint.

@@ -67,12 +67,12 @@ impl<'a> Model<'a> {
         Ok(Model { page, graph: (page.graph)(&facts)?, facts })
     }
 
-    /// The longest sequence that the model was made for.
+    /// The longest sequence that the model was made for; 2048 where older families do not say.
     ///
     /// # Errors
-    /// When the configuration does not say.
+    /// When the configuration says something odd.
     pub fn context(&self) -> Result<usize, Error> {
-        self.facts.usize(facts::CONTEXT)
+        Ok(self.facts.maybe_usize(facts::CONTEXT)?.unwrap_or(2048))
     }
 
     /// Where the weight of a canonical name lies.

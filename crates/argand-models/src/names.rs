@@ -14,6 +14,9 @@ pub enum Fix {
     PlusOne,
     /// The weight is some of the rows of a bigger one.
     Rows(Part),
+    /// As [`Fix::Rows`], but Hugging Face files join queries, keys and values key head by key head: the queries of its group,
+    /// the key, the value.
+    HeadRows(Part),
 }
 
 /// Whose heads a weight makes.
@@ -51,17 +54,24 @@ pub struct Name {
     pub hf: &'static str,
     /// What has to be done.
     pub fix: Fix,
+    /// Hugging Face files store the matrix transposed: a row for each input.
+    pub transposed: bool,
 }
 
-/// A row without a fix.
+/// A row without a fix. Where files of a family disagree about a name, `|` stands between the names.
 pub const fn name(canonical: &'static str, gguf: &'static str, hf: &'static str) -> Name {
-    Name { canonical, gguf, hf, fix: Fix::None }
+    Name { canonical, gguf, hf, fix: Fix::None, transposed: false }
 }
 
 impl Name {
     /// The same row with something to be done.
     pub const fn fixed(self, fix: Fix) -> Name {
         Name { fix, ..self }
+    }
+
+    /// The same row for a matrix that Hugging Face files store transposed.
+    pub const fn transposed(self) -> Name {
+        Name { transposed: true, ..self }
     }
 }
 
@@ -88,24 +98,74 @@ pub const DECODER: &[Name] = &[
 pub struct Located {
     /// Name of the tensor.
     pub tensor: String,
-    /// Rows of the tensor to take: first and number; `None` for all.
-    pub rows: Option<(usize, usize)>,
+    /// Rows of the tensor to take; `None` for all.
+    pub rows: Option<Rows>,
+    /// The tensor has a row for each column of the weight; a vector has not.
+    pub transposed: bool,
     /// Heads whose rows lie in pairs and have to be put in halves.
     pub unpair: Option<usize>,
     /// To be added to each value.
     pub offset: f32,
 }
 
+/// Some rows of a tensor: blocks of `block` rows, `stride` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The first row.
+    pub first: usize,
+    /// How many in all.
+    pub count: usize,
+    /// Rows that follow one another.
+    pub block: usize,
+    /// From the first row of a block to that of the next.
+    pub stride: usize,
+}
+
+impl Rows {
+    /// Rows that follow one another.
+    pub const fn run(first: usize, count: usize) -> Rows {
+        Rows { first, count, block: count, stride: count }
+    }
+
+    /// The row of the tensor that is row `i` of these.
+    pub fn at(&self, i: usize) -> usize {
+        let block = self.block.max(1);
+        self.first + i / block * self.stride + i % block
+    }
+
+    /// One more than the last row.
+    pub fn end(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| self.at(last) + 1)
+    }
+}
+
 impl Located {
     /// The row of the tensor that holds row `i` of a weight of `rows` rows.
     pub fn source_row(&self, i: usize, rows: usize) -> usize {
-        let first = self.rows.map_or(0, |(first, _)| first);
-        let Some(heads) = self.unpair else { return first + i };
-        let dim = rows / heads.max(1);
-        let (head, within) = (i / dim, i % dim);
-        let half = dim / 2;
-        first + head * dim + if within < half { 2 * within } else { 2 * (within - half) + 1 }
+        let i = self.unpair.map_or(i, |heads| {
+            let dim = rows / heads.max(1);
+            let (head, within) = (i / dim, i % dim);
+            let half = dim / 2;
+            head * dim + if within < half { 2 * within } else { 2 * (within - half) + 1 }
+        });
+        self.rows.map_or(i, |rows| rows.at(i))
     }
+}
+
+/// The name that a weight has in this checkpoint, without `.weight`. Checkpoints of a model without its head often leave out
+/// the first part of names, which says that there is one.
+pub(crate) fn stored(name: &Name, facts: &Facts<'_>, layer: &str, suffix: &str) -> String {
+    let patterns = if facts.is_gguf() { name.gguf } else { name.hf };
+    let full = patterns.split('|').map(|pattern| format!("{}.{suffix}", pattern.replace("{}", layer)));
+    let bare = full.clone().filter_map(|name| Some(name.split_once('.')?.1.to_string()));
+    let mut all = full.clone().chain(bare);
+    let there = all.find(|name| facts.has_tensor(name) == Some(true));
+    there.or_else(|| full.clone().next()).unwrap_or_default()
+}
+
+/// The row of a canonical name without its layer.
+pub(crate) fn row(page: &Page, base: &str) -> Option<&'static Name> {
+    page.names.iter().chain(DECODER).find(|n| n.canonical == base)
 }
 
 /// Finds a weight by its canonical name, such as `layers.3.attn_q` or `layers.3.attn_q.bias`.
@@ -116,10 +176,10 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         None => ("", canonical),
     };
     let (base, suffix) = rest.strip_suffix(".bias").map_or((rest, "weight"), |base| (base, "bias"));
-    let name = page.names.iter().chain(DECODER).find(|n| n.canonical == base).ok_or_else(unknown)?;
-    let pattern = if facts.is_gguf() { name.gguf } else { name.hf };
-    let mut located =
-        Located { tensor: format!("{}.{suffix}", pattern.replace("{}", layer)), rows: None, unpair: None, offset: 0.0 };
+    let name = row(page, base).ok_or_else(unknown)?;
+    let tensor = stored(name, facts, layer, suffix);
+    let transposed = name.transposed && !facts.is_gguf();
+    let mut located = Located { tensor, rows: None, unpair: None, offset: 0.0, transposed };
     match name.fix {
         Fix::UnpairRows(whose) if facts.is_gguf() => {
             let c = crate::decoder::Decoder::read(facts)?;
@@ -130,21 +190,36 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         }
         Fix::PlusOne if !facts.is_gguf() => located.offset = 1.0,
         Fix::Rows(part) => located.rows = Some(rows_of(part, facts)?),
+        Fix::HeadRows(part) if facts.is_gguf() => located.rows = Some(rows_of(part, facts)?),
+        Fix::HeadRows(part) => located.rows = Some(head_rows(part, facts)?),
         Fix::None | Fix::UnpairRows(_) | Fix::PlusOne => {}
     }
     Ok(located)
 }
 
-fn rows_of(part: Part, facts: &Facts<'_>) -> Result<(usize, usize), Error> {
+fn rows_of(part: Part, facts: &Facts<'_>) -> Result<Rows, Error> {
     let c = crate::decoder::Decoder::read(facts)?;
     let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
     Ok(match part {
-        Part::Q => (0, q),
-        Part::K => (q, kv),
-        Part::V => (q + kv, kv),
-        Part::First => (0, c.ffn),
-        Part::Second => (c.ffn, c.ffn),
+        Part::Q => Rows::run(0, q),
+        Part::K => Rows::run(q, kv),
+        Part::V => Rows::run(q + kv, kv),
+        Part::First => Rows::run(0, c.ffn),
+        Part::Second => Rows::run(c.ffn, c.ffn),
     })
+}
+
+fn head_rows(part: Part, facts: &Facts<'_>) -> Result<Rows, Error> {
+    let c = crate::decoder::Decoder::read(facts)?;
+    let (group, head) = (c.heads / c.kv_heads, c.head_dim);
+    let (first, heads) = match part {
+        Part::Q => (0, group),
+        Part::K => (group, 1),
+        Part::V => (group + 1, 1),
+        Part::First | Part::Second => return rows_of(part, facts),
+    };
+    let block = heads * head;
+    Ok(Rows { first: first * head, count: c.kv_heads * block, block, stride: (group + 2) * head })
 }
 
 /// A fact that only says something in Hugging Face configurations.

@@ -11,10 +11,15 @@ macro_rules! pages {
 }
 
 pages! {
+    bloom
+    falcon
     gemma2
     gemma3
+    gpt2
+    gpt_neox
     llama
     mistral
+    phi
     phi3
     qwen2
     qwen3

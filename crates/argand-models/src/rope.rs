@@ -8,7 +8,7 @@ use argand_graph::{Rope, RopeFreqs, RopeStyle};
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-const BASE: Fact<'static> = Fact("rope.freq_base", "rope_theta");
+const BASE: Fact<'static> = Fact("rope.freq_base", "rope_theta|rotary_emb_base");
 const ROT: Fact<'static> = Fact("rope.dimension_count", "");
 const FACTOR: Fact<'static> = Fact("rope.scaling.factor", "factor");
 const ORIGINAL: Fact<'static> = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
@@ -44,7 +44,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         let groups = vec![format!("rope_parameters.{kind}"), "rope_scaling".into(), "rope_parameters".into()];
         let mut config = RopeConfig { facts, rot: 0, base: 10_000.0, scaled: true, groups };
         config.base = config.field(BASE)?.unwrap_or(config.base);
-        let part = config.field(hf("partial_rotary_factor"))?;
+        let part = config.field(hf("partial_rotary_factor|rotary_pct"))?;
         let base = config.base;
         let said = if facts.is_gguf() { facts.maybe_usize(ROT)? } else { None };
         let rot = said.unwrap_or((head_dim as f64 * part.unwrap_or(1.0)) as usize);
@@ -88,8 +88,10 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
             return self.facts.maybe_f64(fact);
         }
         for group in &self.groups {
-            if let Some(v) = self.facts.maybe_f64(hf(&format!("{group}.{}", fact.1)))? {
-                return Ok(Some(v));
+            for name in fact.1.split('|') {
+                if let Some(v) = self.facts.maybe_f64(hf(&format!("{group}.{name}")))? {
+                    return Ok(Some(v));
+                }
             }
         }
         self.facts.maybe_f64(hf(fact.1))

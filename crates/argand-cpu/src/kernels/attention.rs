@@ -8,6 +8,7 @@ use crate::dispatch;
 use crate::kernels::rows::{load, softcap, store};
 use crate::kv::{GROUP, KvSpec, KvType, PAGE_TOKENS};
 use crate::simd::Simd;
+use argand_graph::F;
 use std::ops::Range;
 
 #[cfg(test)]
@@ -24,6 +25,33 @@ const MAX_GROUP: usize = 6;
 const WIDEN_FROM: usize = 3 * MAX_GROUP;
 /// Scratch is used from the first cache line on.
 const LINE: usize = 16;
+
+/// What is added to scores by the distance of a token from the row.
+#[derive(Clone, Copy, Debug)]
+pub enum DistanceBias<'a> {
+    /// `slope * (t - p)`, a slope per head, `[heads]`.
+    Slopes(&'a [F]),
+    /// `[heads][2 * reach + 1]`: the middle is the row itself, and all that is farther than `reach` takes the ends.
+    Table(&'a [f32]),
+}
+
+impl DistanceBias<'_> {
+    /// Adds to the scores of head `h` of `heads` for tokens that lie `first` and more behind the row.
+    fn add(self, h: usize, heads: usize, first: isize, scores: &mut [f32]) {
+        match self {
+            DistanceBias::Slopes(slopes) => {
+                let (slope, first) = (slopes[h].0, first as f32);
+                scores.iter_mut().enumerate().for_each(|(i, s)| *s += slope * (first + i as f32));
+            }
+            DistanceBias::Table(table) => {
+                let table = &table[h * (table.len() / heads)..][..table.len() / heads];
+                let reach = (table.len() / 2) as isize;
+                let at = |i: usize| (first + i as isize).clamp(-reach, reach) + reach;
+                scores.iter_mut().enumerate().for_each(|(i, s)| *s += table[at(i) as usize]);
+            }
+        }
+    }
+}
 
 /// One unit of attention work: rows of one sequence against one key-value head.
 ///
@@ -65,6 +93,8 @@ pub struct AttendArgs<'a> {
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
+    /// Added to the scaled scores of the group's heads, before the cap.
+    pub bias: Option<DistanceBias<'a>>,
     /// One logit per head, `[heads]`, that takes part in the softmax with a value of zero.
     pub sinks: Option<&'a [f32]>,
     /// Output rows: row `r`, head `h` is `[dim_v]` values at `out + r * out_stride + h * dim_v`.
@@ -208,6 +238,13 @@ unsafe fn attend_kernel<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: &mut [f32
     let spec = args.spec;
     assert!(args.kv_head < spec.kv_heads, "head {}: {spec:?}", args.kv_head);
     assert!(args.sinks.is_none_or(|sinks| sinks.len() == args.heads), "one sink per head");
+    assert!(
+        args.bias.is_none_or(|bias| match bias {
+            DistanceBias::Slopes(slopes) => slopes.len() == args.heads,
+            DistanceBias::Table(table) => table.len() % args.heads == 0 && table.len() / args.heads % 2 == 1,
+        }),
+        "a slope or a row of odd length per head"
+    );
     let vectors = args.rows * args.heads;
     if vectors == 0 {
         return;
@@ -347,6 +384,11 @@ unsafe fn soften_page<S: Simd>(s: S, args: &AttendArgs<'_>, scratch: Scratch, pa
             // SAFETY: the layout of scratch.
             unsafe {
                 let row = scratch.scores.add(v * PAGE_TOKENS);
+                if let Some(bias) = args.bias {
+                    let first = (page * PAGE_TOKENS + visible.start) as isize - (args.past + v / args.heads) as isize;
+                    let seen = std::slice::from_raw_parts_mut(row.add(visible.start), visible.len());
+                    bias.add(v % args.heads, args.heads, first, seen);
+                }
                 let (max, sum) = (&mut *scratch.max.add(v), &mut *scratch.sum.add(v));
                 let decay = online_softmax(s, row, &slots, visible, args.softcap, max, sum);
                 scratch.decay.add(v).write(decay);

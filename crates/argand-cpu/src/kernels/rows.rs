@@ -15,6 +15,8 @@ mod tests;
 pub enum Unary {
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)^2`.
+    Relu2,
     /// `1 / (1 + e^-x)`.
     Sigmoid,
     /// `x * sigmoid(x)`.
@@ -25,6 +27,8 @@ pub enum Unary {
     GeluErf,
     /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
     GeluTanh,
+    /// `x / (1 + e^(-1.702 x))`.
+    GeluQuick,
     /// `1 / sqrt(x)`.
     Rsqrt,
     /// `factor * x`.
@@ -230,6 +234,11 @@ macro_rules! with_unary {
     ($s:ident, $f:expr, $run:ident) => {
         match $f {
             Unary::Relu => $run!(|x| $s.max(x, $s.zero())),
+            Unary::Relu2 => $run!(|x| {
+                let r = $s.max(x, $s.zero());
+                $s.mul(r, r)
+            }),
+            Unary::GeluQuick => $run!(|x| $s.mul(x, sigmoid($s, $s.mul(x, $s.splat(1.702))))),
             Unary::Sigmoid => $run!(|x| sigmoid($s, x)),
             Unary::Silu => $run!(|x| silu($s, x)),
             Unary::Tanh => $run!(|x| $s.tanh(x)),

@@ -2,7 +2,10 @@
 
 use super::weights::Weights;
 use argand_codec::Codec;
-use argand_graph::{AttentionSpec, Builder, F, Graph, KvSpec, Rope, RopeFreqs, RopeStyle, T, Unary};
+use argand_graph::{
+    AttentionSpec, BatchInput, Buckets, Builder, F, Graph, KvSpec, Mask, Pool, Rope, RopeFreqs, RopeStyle, ScoreBias,
+    T, Unary,
+};
 use std::sync::Arc;
 
 pub const VOCAB: usize = 101;
@@ -25,8 +28,8 @@ impl Model {
 }
 
 /// Floats, blocks of 32 and blocks of 256 values.
-pub fn models() -> [Model; 3] {
-    [llama(|_| Codec::F32), llama(legacy), gemma()]
+pub fn models() -> [Model; 4] {
+    [llama(|_| Codec::F32), llama(legacy), gemma(), classic(legacy)]
 }
 
 fn legacy(name: &str) -> Codec {
@@ -62,6 +65,48 @@ pub fn gemma() -> Model {
     let sixes = |name: &str| name == "token_embd" || name.ends_with("ffn_down") || name.ends_with("attn_v");
     let codec = |name: &str| if sixes(name) { Codec::Q6K } else { Codec::Q4K };
     Model::new("gemma", g.finish(output).unwrap(), codec)
+}
+
+/// Layer norms, learned positions from the second row on, slopes in one layer and bucketed biases in the other, sinks, one
+/// product after the activation, and a softmax that gates it.
+pub fn classic(codec: impl Fn(&str) -> Codec) -> Model {
+    let g = Builder::new("classic");
+    let (dim, head_dim) = (64, 16);
+    let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: None };
+    let slopes = ScoreBias::Slopes((0..HEADS).map(|h| F(0.5f32.powi(h as i32 + 1))).collect());
+    let buckets = ScoreBias::Buckets(Buckets { count: 8, max_distance: 40, both_ways: false });
+    let positions = g.look_up("pos_embd", 160, dim, BatchInput::Positions, 1);
+    let types = g.look_up("type_embd", 2, dim, BatchInput::TokenTypes, 0);
+    let x = (g.embed("token_embd", VOCAB, dim) + positions + types).layer_norm("embd_norm", EPS, true);
+    let x = x.repeat("layers", &[slopes, buckets], |x, bias| {
+        let spec = AttentionSpec { bias: Some(bias.clone()), sinks: true, ..AttentionSpec::new(HEADS, kv, 0.25) };
+        let h = x.layer_norm("attn_norm", EPS, true);
+        let head = |name| h.linear_bias(name, dim, true).heads(HEADS);
+        let x = x + head("attn_q").attend(head("attn_k"), head("attn_v"), &spec).linear_bias("attn_out", dim, true);
+        let h = x.layer_norm("ffn_norm", EPS, false).linear_bias("ffn_up", 96, true);
+        x + (h.unary(Unary::GeluQuick) * h.softmax().unary(Unary::Sigmoid)).unary(Unary::Relu2).linear("ffn_down", dim)
+    });
+    let output = x.logit_rows().layer_norm("output_norm", EPS, true).linear("output", VOCAB).value();
+    Model::new("classic", g.finish(output).unwrap(), codec)
+}
+
+/// Layers that see both ways, one of them near tokens only, biases by distance, and one vector of length 1 for each sequence.
+pub fn encoder(pool: Pool) -> Model {
+    let g = Builder::new("encoder");
+    let (dim, head_dim) = (64, 16);
+    let both_ways = ScoreBias::Buckets(Buckets { count: 8, max_distance: 30, both_ways: true });
+    let x = g.embed("token_embd", VOCAB, dim).repeat("layers", &[Some(20), None], |x, window| {
+        let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: *window };
+        let spec = AttentionSpec { mask: Mask::Full, ..AttentionSpec::new(HEADS, kv, 0.25) };
+        let spec = AttentionSpec { bias: window.is_none().then(|| both_ways.clone()), ..spec };
+        let head = |name| x.linear_bias(name, dim, true).heads(HEADS);
+        let h = head("attn_q").attend(head("attn_k"), head("attn_v"), &spec).linear_bias("attn_out", dim, true);
+        let x = (x + h).layer_norm("attn_norm", EPS, true);
+        let h = x.linear_bias("ffn_up", 96, true).unary(Unary::GeluTanh).linear_bias("ffn_down", dim, true);
+        (x + h).layer_norm("ffn_norm", EPS, true)
+    });
+    let output = x.pool(pool).linear("output", VOCAB).l2_norm().value();
+    Model::new("encoder", g.finish(output).unwrap(), legacy)
 }
 
 /// One gated layer that is wide enough to be cut into pieces by size.
@@ -121,8 +166,8 @@ fn attention<'g>(h: T<'g>, a: &Attention) -> T<'g> {
         (q, k) = (q.rms_norm("attn_q_norm", EPS), k.rms_norm("attn_k_norm", EPS));
     }
     let kv = KvSpec { heads: KV_HEADS, dim_k: a.head_dim, dim_v: a.head_dim, window: a.window };
-    let scale = F(1.0 / (a.head_dim as f32).sqrt());
-    let spec = AttentionSpec { heads: HEADS, kv, scale, softcap: a.softcap };
+    let scale = 1.0 / (a.head_dim as f32).sqrt();
+    let spec = AttentionSpec { softcap: a.softcap, ..AttentionSpec::new(HEADS, kv, scale) };
     q.rope(&rope).attend(k.rope(&rope), v, &spec).linear("attn_out", dim)
 }
 

@@ -7,7 +7,10 @@
 use super::Random;
 use super::weights::{Tensor, Weights};
 use argand_cpu::kv::KvType;
-use argand_graph::{AttentionSpec, Binary, Body, Graph, Op, Rope, RopeStyle, Unary, Value, layer_prefix};
+use argand_graph::{
+    AttentionSpec, BatchInput, Binary, Body, Graph, Mask, NormKind, Op, Pool, Rope, RopeStyle, ScoreBias, Unary, Value,
+    layer_prefix,
+};
 
 /// Half the distance of 1 to the next `f32`.
 const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
@@ -23,7 +26,7 @@ const TRIALS: u64 = 3;
 pub struct Expected {
     pub vocab: usize,
     pub logits: Vec<f64>,
-    /// For each token.
+    /// For each row.
     pub bounds: Vec<f64>,
 }
 
@@ -50,8 +53,8 @@ impl Expected {
 pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, kv: KvType) -> Expected {
     let run = |noise| Interpreter { weights, tokens, noise, integer, kv }.body(&graph.body, "", None);
     let logits = run(None);
-    let vocab = logits.len() / tokens.len();
-    let mut squares = vec![0.0; tokens.len()];
+    let vocab = graph.body.node(graph.body.output).ty.row_len().unwrap();
+    let mut squares = vec![0.0; logits.len() / vocab];
     for trial in 0..TRIALS {
         let noisy = run(Some(Random(trial)));
         for ((sum, a), b) in squares.iter_mut().zip(logits.chunks(vocab)).zip(noisy.chunks(vocab)) {
@@ -141,12 +144,28 @@ impl Interpreter<'_> {
             Op::Offset(k) => map(&|x| x + f64::from(k.0)),
             Op::Softcap(cap) => map(&|x| f64::from(cap.0) * (x / f64::from(cap.0)).tanh()),
             Op::Unary(f) => map(&|x| unary(*f, x)),
-            Op::Embed => {
+            Op::Embed { first } => {
                 let table = weight(0).unwrap();
-                self.tokens.iter().flat_map(|t| row(table, *t as usize)).copied().collect()
+                let index = |(position, token): (usize, &u32)| match body.node(ins[1]).op {
+                    Op::Input(BatchInput::Tokens) => *token as usize,
+                    Op::Input(BatchInput::Positions) => position,
+                    _ => 0,
+                };
+                self.tokens.iter().enumerate().flat_map(|t| row(table, first + index(t))).copied().collect()
             }
+            Op::Pool(pool) => {
+                let rows: Vec<&[f64]> = input(0).chunks(last(v)).collect();
+                match pool {
+                    Pool::First => rows[0].to_vec(),
+                    Pool::Last => rows[rows.len() - 1].to_vec(),
+                    Pool::Mean => {
+                        (0..last(v)).map(|i| self.sum(rows.iter().map(|r| r[i])) / rows.len() as f64).collect()
+                    }
+                }
+            }
+            Op::Softmax => input(0).chunks(last(v)).flat_map(|x| self.softmax(x, None)).collect(),
             Op::Linear => self.linear(input(0), weight(1).unwrap(), weight(2)),
-            Op::Norm { eps, .. } => self.norm(input(0), last(v), f64::from(eps.0), weight(1)),
+            Op::Norm { kind, eps } => self.norm(*kind, input(0), last(v), f64::from(eps.0), [weight(1), weight(2)]),
             Op::Reduce(_) => {
                 let d = last(ins[0]);
                 input(0).chunks(d).map(|x| self.sum(x.iter().copied()) / d as f64).collect()
@@ -166,7 +185,9 @@ impl Interpreter<'_> {
             Op::Rope(rope) => self.rope(input(0), last(v), rope),
             Op::Attention(spec) => {
                 let written = &body.node(ins[1]).ins;
-                self.attention(spec, input(0), &values[written[1].index()], &values[written[2].index()])
+                let (sinks, table) = (weight(2), weight(2 + usize::from(spec.sinks)));
+                let (k, v) = (&values[written[1].index()], &values[written[2].index()]);
+                self.attention(spec, input(0), k, v, sinks.filter(|_| spec.sinks), table)
             }
             Op::Repeat { prefix, bodies, order } => {
                 let layers = order.iter().enumerate();
@@ -190,15 +211,30 @@ impl Interpreter<'_> {
         out
     }
 
-    fn norm(&mut self, x: &[f64], dim: usize, eps: f64, w: Option<&Tensor>) -> Vec<f64> {
+    fn norm(&mut self, kind: NormKind, x: &[f64], dim: usize, eps: f64, wb: [Option<&Tensor>; 2]) -> Vec<f64> {
+        let at = |t: Option<&Tensor>, i: usize, none: f64| t.map_or(none, |t| t.values[i]);
         let mut out = Vec::new();
         for x in x.chunks(dim) {
-            let mean = self.sum(x.iter().map(|x| x * x)) / dim as f64;
+            let centre = match kind {
+                NormKind::Rms => 0.0,
+                NormKind::Layer => self.sum(x.iter().copied()) / dim as f64,
+            };
+            let squares = self.sum(x.iter().map(|x| (x - centre) * (x - centre))) / dim as f64;
             for (i, x) in x.iter().enumerate() {
-                out.push(self.rounded(x / (mean + eps).sqrt() * w.map_or(1.0, |w| w.values[i]), FUNCTION));
+                let y = (x - centre) / (squares + eps).sqrt() * at(wb[0], i, 1.0);
+                let y = self.rounded(y, FUNCTION);
+                out.push(self.rounded(y + at(wb[1], i, 0.0), 1.0));
             }
         }
         out
+    }
+
+    /// Exponentials over their sum, and over that of a sink.
+    fn softmax(&mut self, scores: &[f64], sink: Option<f64>) -> Vec<f64> {
+        let most = scores.iter().copied().chain(sink).fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = scores.iter().map(|s| self.rounded((s - most).exp(), FUNCTION)).collect();
+        let total = self.sum(weights.iter().copied().chain(sink.map(|s| (s - most).exp())));
+        weights.iter().map(|w| w / total).collect()
     }
 
     fn rope(&mut self, x: &[f64], dim: usize, rope: &Rope) -> Vec<f64> {
@@ -221,27 +257,44 @@ impl Interpreter<'_> {
         out
     }
 
-    fn attention(&mut self, spec: &AttentionSpec, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+    fn attention(
+        &mut self,
+        spec: &AttentionSpec,
+        q: &[f64],
+        k: &[f64],
+        v: &[f64],
+        sinks: Option<&Tensor>,
+        table: Option<&Tensor>,
+    ) -> Vec<f64> {
+        let tokens = self.tokens.len();
         let (kv, group) = (&spec.kv, spec.heads / spec.kv.heads);
         let (k, v) = (self.cached(k, kv.dim_k), self.cached(v, kv.dim_v));
         let mut out = Vec::new();
         for (position, q) in q.chunks(spec.heads * kv.dim_k).enumerate() {
-            let seen = kv.window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1;
+            let first = kv.window.map_or(0, |w| (position + 1).saturating_sub(w));
+            let seen = match spec.mask {
+                Mask::Causal => first..position + 1,
+                Mask::Full => first..kv.window.map_or(tokens, |w| tokens.min(position + w)),
+            };
             for (head, q) in q.chunks(kv.dim_k).enumerate() {
                 let at = |t: usize| t * kv.heads + head / group;
                 let mut scores: Vec<f64> = Vec::new();
                 for t in seen.clone() {
                     let score = self.sum(q.iter().zip(&k[at(t) * kv.dim_k..][..kv.dim_k]).map(|(q, k)| q * k));
-                    let score = score * f64::from(spec.scale.0);
+                    let distance = t as isize - position as isize;
+                    let bias = match &spec.bias {
+                        None => 0.0,
+                        Some(ScoreBias::Slopes(slopes)) => f64::from(slopes[head].0) * distance as f64,
+                        Some(ScoreBias::Buckets(b)) => table.unwrap().values[b.of(distance) * spec.heads + head],
+                    };
+                    let score = self.rounded(score * f64::from(spec.scale.0) + bias, 1.0);
                     let capped = spec.softcap.map_or(score, |c| f64::from(c.0) * (score / f64::from(c.0)).tanh());
                     scores.push(self.rounded(capped, FUNCTION));
                 }
-                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let weights: Vec<f64> = scores.iter().map(|s| self.rounded((s - most).exp(), FUNCTION)).collect();
-                let total = self.sum(weights.iter().copied());
+                let weights = self.softmax(&scores, sinks.map(|s| s.values[head]));
                 for d in 0..kv.dim_v {
                     let terms = weights.iter().zip(seen.clone()).map(|(w, t)| w * v[at(t) * kv.dim_v + d]);
-                    out.push(self.sum(terms) / total);
+                    out.push(self.sum(terms));
                 }
             }
         }
@@ -261,6 +314,9 @@ fn unary(f: Unary, x: f64) -> f64 {
             0.5 * x * (1.0 + inner.tanh())
         }
         Unary::Relu => x.max(0.0),
+        Unary::Relu2 => x.max(0.0).powi(2),
+        Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Unary::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Unary::Tanh => x.tanh(),
         Unary::Rsqrt => 1.0 / x.sqrt(),
         Unary::GeluErf => panic!("std has no error function; no test graph uses it"),

@@ -4,6 +4,7 @@ use super::Random;
 use argand_codec::Codec;
 use argand_cpu::{Stored, WeightSource};
 use argand_graph::{Graph, WeightRef};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
 
@@ -32,7 +33,11 @@ impl Tensor {
     fn random(w: &WeightRef, codec: impl Fn(&str) -> Codec, seed: u64) -> Tensor {
         let mut random = Random(seed * 77 + 5);
         let (codec, rows, cols) = match w.shape.as_slice() {
-            [rows, cols] => (codec(&w.name), *rows, *cols),
+            // Rows that are no whole blocks stay floats.
+            [rows, cols] => {
+                let coded = codec(&w.name);
+                (if cols % coded.block_len() == 0 { coded } else { Codec::F32 }, *rows, *cols)
+            }
             shape => (Codec::F32, 1, shape[0]),
         };
         // Some files store the weight of a norm minus one.
@@ -58,7 +63,7 @@ impl WeightSource for Weights {
     fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn Error + Send + Sync>> {
         let t = self.0.get(name).ok_or_else(|| format!("no weight `{name}`"))?;
         let size = t.bytes.len() / t.rows;
-        let row = Box::new(move |row: usize| &t.bytes[row * size..][..size]);
+        let row = Box::new(move |row: usize| Cow::Borrowed(&t.bytes[row * size..][..size]));
         Ok(Stored { codec: t.codec, rows: t.rows, cols: t.cols, offset: t.offset, row })
     }
 }

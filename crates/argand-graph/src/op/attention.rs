@@ -1,6 +1,6 @@
 //! Attention over a paged cache, and the versions of that cache.
 
-use super::{AttentionSpec, Cost, KvSpec, Op, Row, arity, elems, free};
+use super::{AttentionSpec, Cost, KvSpec, Mask, Op, Row, ScoreBias, arity, elems, free};
 use crate::dim::{Dim, Sym, Type};
 use crate::poly::Poly;
 
@@ -60,12 +60,27 @@ pub(super) const WRITE: Row = Row {
 
 pub(super) const ATTENTION: Row = Row {
     name: "attention",
-    axes: "nhd,s->nhe",
+    axes: "nhd,s,h,bh->nhe",
     shape: |op, ins| {
-        arity(ins, 2, 2)?;
-        let Op::Attention(AttentionSpec { heads, kv, .. }) = op else {
+        let Op::Attention(AttentionSpec { heads, kv, bias, sinks, .. }) = op else {
             return Err("not an attention".into());
         };
+        let mut vectors: Vec<(&str, Type)> = Vec::new();
+        let heads_dim = Dim::from(*heads);
+        vectors.extend(sinks.then(|| ("sinks", Type::Tensor(vec![heads_dim]))));
+        match bias {
+            Some(ScoreBias::Slopes(slopes)) if slopes.len() != *heads => {
+                return Err(format!("{} slopes for {heads} heads", slopes.len()));
+            }
+            Some(ScoreBias::Buckets(b)) => vectors.push(("bias table", Type::Tensor(vec![b.count.into(), heads_dim]))),
+            _ => {}
+        }
+        arity(ins, 2 + vectors.len(), 2 + vectors.len())?;
+        for ((what, expected), found) in vectors.iter().zip(&ins[2..]) {
+            if found != expected {
+                return Err(format!("the {what} of {heads} heads must be {expected}, found {found}"));
+            }
+        }
         let n = heads_are(&ins[0], *heads, kv.dim_k)?;
         if kv.heads == 0 || heads % kv.heads != 0 {
             return Err(format!("{heads} query heads are no multiple of {} key heads", kv.heads));
@@ -97,7 +112,15 @@ pub(super) const ATTENTION: Row = Row {
         Op::Attention(s) => {
             let cap = s.softcap.map_or(String::new(), |c| format!(", softcap {}", c.0));
             let window = s.kv.window.map_or(String::new(), |w| format!(", window {w}"));
-            format!("{} heads over {}, scale {:.4}{cap}{window}", s.heads, s.kv.heads, s.scale.0)
+            let mask = if s.mask == Mask::Full { ", both ways" } else { "" };
+            let bias = match &s.bias {
+                None => String::new(),
+                Some(ScoreBias::Slopes(_)) => ", alibi".into(),
+                Some(ScoreBias::Buckets(b)) => format!(", bias of {} distances", b.count),
+            };
+            let sinks = if s.sinks { ", sinks" } else { "" };
+            let scale = s.scale.0;
+            format!("{} heads over {}, scale {scale:.4}{cap}{mask}{window}{bias}{sinks}", s.heads, s.kv.heads)
         }
         _ => String::new(),
     },

@@ -19,14 +19,17 @@ pub(super) const EMBED: Row = Row {
         let (_, d) = matrix(&ins[0])?;
         match ins[1] {
             Type::Index(n) => Ok(Type::Tensor(vec![n, d])),
-            _ => Err(format!("token ids were expected, found {}", ins[1])),
+            _ => Err(format!("indexes were expected, found {}", ins[1])),
         }
     },
     cost: |_, ins, out| Cost { activation_bytes: elems(out) * 4, table_rows: Some(elems(&ins[1])), ..Cost::default() },
     gradient: None,
     decompose: None,
     in_place: None,
-    print: no_fields,
+    print: |op| match op {
+        Op::Embed { first } if *first > 0 => format!("from row {first}"),
+        _ => String::new(),
+    },
 };
 
 pub(super) const LINEAR: Row = Row {

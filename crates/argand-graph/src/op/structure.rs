@@ -1,6 +1,6 @@
 //! Sources, views and repetition.
 
-use super::{BatchInput, Cost, Op, Row, arity, elems, free, last, no_fields};
+use super::{BatchInput, Cost, Op, Pool, Row, arity, elems, free, last, no_fields};
 use crate::dim::{Dim, Sym, Type};
 
 /// A row for what has no input and whose type the builder gives.
@@ -90,6 +90,30 @@ pub(super) const GATHER_ROWS: Row = Row {
         }
     },
     cost: |_, _, out| Cost { activation_bytes: elems(out) * 8, ..Cost::default() },
+    ..SOURCE
+};
+
+pub(super) const POOL: Row = Row {
+    name: "pool",
+    axes: "nd->bd",
+    shape: |_, ins| {
+        arity(ins, 1, 1)?;
+        match ins[0].shape() {
+            [n, d] if *n == Sym::N.into() => Ok(Type::Tensor(vec![Sym::B.into(), *d])),
+            _ => Err(format!("a row for each token was expected, found {}", ins[0])),
+        }
+    },
+    cost: |op, ins, out| {
+        // Only a mean reads all rows.
+        let mean = matches!(op, Op::Pool(Pool::Mean));
+        let flops = if mean { elems(&ins[0]) } else { Default::default() };
+        let read = if mean { elems(&ins[0]) } else { elems(out) };
+        Cost { flops, activation_bytes: (read + elems(out)) * 4, ..Cost::default() }
+    },
+    print: |op| match op {
+        Op::Pool(pool) => format!("{pool:?}").to_lowercase(),
+        _ => String::new(),
+    },
     ..SOURCE
 };
 

@@ -253,7 +253,7 @@ impl Report<'_> {
         let (counted, ceilings) = (&self.counted, &self.ceilings);
         match m.test {
             Test::Generate { tokens, sequences } => {
-                let at = At { n: sequences, r: sequences, s: tokens / 2 };
+                let at = At { n: sequences, r: sequences, b: sequences, s: tokens / 2 };
                 let cache = counted.total(|r| &r.state_elems).at(&at) * CACHE_BYTES;
                 let bytes = counted.total(|r| &r.weight_bytes).at(&at) + cache;
                 m.median() / sequences as f64 * bytes / ceilings.bandwidth

@@ -45,7 +45,7 @@ impl Count {
             })
         });
         let counted = opened.count(codec.transpose()?)?;
-        let at = At { n: self.batch as usize, r: self.batch as usize, s: self.context };
+        let at = At { n: self.batch as usize, r: self.batch as usize, b: self.batch as usize, s: self.context };
         match self.json {
             true => Ok(ui::out_json(&self.as_json(&counted, &at))?),
             false => Ok(ui::out(&self.as_text(&counted, &at))?),

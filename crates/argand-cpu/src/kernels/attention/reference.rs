@@ -14,7 +14,8 @@ pub struct Reference<'a> {
 
 impl Reference<'_> {
     /// The output `[dim_v]` of one query in row `r`, and how far a kernel in `f32` may be off.
-    pub fn attend(&self, r: usize, q: &[f32], sink: Option<f32>) -> (Vec<f64>, f64) {
+    /// `bias` says what is added to the score of a token that lies so far behind the row.
+    pub fn attend(&self, r: usize, q: &[f32], sink: Option<f32>, bias: impl Fn(isize) -> f32) -> (Vec<f64>, f64) {
         let p = self.past + r;
         let mut out = vec![0.0; self.values[0].len()];
         let (mut logits, mut size, mut largest_value) = (Vec::new(), 0f64, 0f64);
@@ -24,8 +25,9 @@ impl Reference<'_> {
                 continue;
             }
             let products = q.iter().zip(key).map(|(&a, &b)| f64::from(a) * f64::from(b));
-            size = size.max(products.clone().map(f64::abs).sum::<f64>() * f64::from(self.scale));
-            let score = products.sum::<f64>() * f64::from(self.scale);
+            let bias = f64::from(bias(t as isize - p as isize));
+            size = size.max(products.clone().map(f64::abs).sum::<f64>() * f64::from(self.scale) + bias.abs());
+            let score = products.sum::<f64>() * f64::from(self.scale) + bias;
             let score = self.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh());
             logits.push((t, score));
         }

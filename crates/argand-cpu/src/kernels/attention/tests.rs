@@ -17,7 +17,16 @@ struct Case {
     window: Option<usize>,
     softcap: Option<f32>,
     sinks: bool,
+    bias: Option<Bias>,
     seed: u32,
+}
+
+/// What is added to the scores.
+#[derive(Clone, Copy, Debug)]
+enum Bias {
+    Slopes,
+    /// A table that reaches so far.
+    Table(usize),
 }
 
 /// Numbers in [-1, 1), the same for the same seed.
@@ -62,6 +71,13 @@ fn check(tier: Tier, case: &Case) {
     let q = noise.row(rows * q_stride, 4.0);
     let sinks = noise.row(heads, 3.0);
     let scale = 1.0 / (spec.dim_k as f32).sqrt();
+    let reach = if let Some(Bias::Table(reach)) = case.bias { reach } else { 0 };
+    let slopes: Vec<F> = noise.row(heads, 0.1).into_iter().map(F).collect();
+    let table = noise.row(heads * (2 * reach + 1), 2.0);
+    let bias = case.bias.map(|bias| match bias {
+        Bias::Slopes => DistanceBias::Slopes(&slopes),
+        Bias::Table(_) => DistanceBias::Table(&table),
+    });
     let mut out = vec![7.0f32; rows * out_stride];
     let mut scratch = vec![f32::NAN; scratch_len(&spec, heads, rows)];
     let args = AttendArgs {
@@ -80,6 +96,7 @@ fn check(tier: Tier, case: &Case) {
         window: case.window,
         scale,
         softcap: case.softcap,
+        bias,
         sinks: case.sinks.then_some(&sinks[..]),
         out: out.as_mut_ptr(),
         out_stride,
@@ -99,7 +116,15 @@ fn check(tier: Tier, case: &Case) {
         let (q, out) = (&q[r * q_stride..], &out[r * out_stride..][..out_stride]);
         for h in 0..heads {
             let sink = case.sinks.then_some(sinks[h]);
-            let (exact, bound) = reference.attend(r, &q[h * spec.dim_k..][..spec.dim_k], sink);
+            let bias = |distance: isize| match case.bias {
+                None => 0.0,
+                Some(Bias::Slopes) => slopes[h].0 * distance as f32,
+                Some(Bias::Table(reach)) => {
+                    let at = distance.clamp(-(reach as isize), reach as isize) + reach as isize;
+                    table[h * (2 * reach + 1) + at as usize]
+                }
+            };
+            let (exact, bound) = reference.attend(r, &q[h * spec.dim_k..][..spec.dim_k], sink, bias);
             for (i, y) in exact.iter().enumerate() {
                 let x = f64::from(out[h * spec.dim_v + i]);
                 let close = (x - y).abs() <= bound;
@@ -113,7 +138,8 @@ fn check(tier: Tier, case: &Case) {
 const SPEC: KvSpec = KvSpec { kv_heads: 2, dim_k: 64, dim_v: 64, dtype: KvType::F16 };
 
 fn plain() -> Case {
-    Case { spec: SPEC, heads: 3, rows: 1, past: 0, causal: true, window: None, softcap: None, sinks: false, seed: 1 }
+    let (window, softcap, bias) = (None, None, None);
+    Case { spec: SPEC, heads: 3, rows: 1, past: 0, causal: true, window, softcap, sinks: false, bias, seed: 1 }
 }
 
 #[test]
@@ -172,6 +198,7 @@ fn pages_outside_the_window_are_not_touched() {
             window: Some(1),
             scale: 1.0,
             softcap: None,
+            bias: None,
             sinks: None,
             out: out.as_mut_ptr(),
             out_stride: 16,
@@ -199,11 +226,12 @@ proptest! {
         window in prop::option::of(1usize..150),
         softcap in prop::option::of(prop::sample::select(&[2.0f32, 30.0][..])),
         sinks: bool,
+        bias in prop::option::of(prop_oneof![Just(Bias::Slopes), (0usize..100).prop_map(Bias::Table)]),
         seed: u32,
     ) {
         let dtype = if quantised { KvType::Q8_0 } else { KvType::F16 };
         let spec = KvSpec { kv_heads: 2, dim_k, dim_v, dtype };
-        let case = Case { spec, heads, rows, past, causal, window, softcap, sinks, seed };
+        let case = Case { spec, heads, rows, past, causal, window, softcap, sinks, bias, seed };
         for tier in Tier::supported() {
             check(tier, &case);
         }

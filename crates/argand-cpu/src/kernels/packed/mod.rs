@@ -70,12 +70,12 @@ impl PackedMatrix {
     /// # Errors
     /// The columns are not whole blocks of the codec, a row has the wrong number of bytes, or there is
     /// no memory.
-    pub fn pack<'a>(
+    pub fn pack<R: AsRef<[u8]>>(
         tier: Tier,
         codec: Codec,
         rows: usize,
         cols: usize,
-        row: impl Fn(usize) -> &'a [u8],
+        row: impl Fn(usize) -> R,
     ) -> Result<PackedMatrix, PackError> {
         let mut packed = PackedMatrix::zeroed(tier, codec, rows, cols)?;
         for mut part in packed.parts(usize::MAX) {
@@ -176,7 +176,7 @@ impl PackPart<'_> {
     ///
     /// # Errors
     /// A row has the wrong number of bytes.
-    pub fn pack<'a>(&mut self, row: impl Fn(usize) -> &'a [u8]) -> Result<(), PackError> {
+    pub fn pack<R: AsRef<[u8]>>(&mut self, row: impl Fn(usize) -> R) -> Result<(), PackError> {
         let Shape { codec, lanes, row_bytes: expected, scale_bytes, group_bytes, .. } = self.shape;
         let all = self.rows();
         let mut rows = Vec::with_capacity(lanes);
@@ -184,13 +184,16 @@ impl PackPart<'_> {
             rows.clear();
             for index in first..all.end.min(first + lanes) {
                 let bytes = row(index);
-                if bytes.len() != expected {
-                    return Err(PackError::RowBytes { codec, row: index, found: bytes.len(), expected });
+                let found = bytes.as_ref().len();
+                if found != expected {
+                    return Err(PackError::RowBytes { codec, row: index, found, expected });
                 }
                 rows.push(bytes);
             }
             let (scales, levels) = group.split_at_mut(scale_bytes);
-            write::write_group(codec, lanes, &rows, scales, levels);
+            let mut bytes: [&[u8]; write::MOST_LANES] = [&[]; write::MOST_LANES];
+            bytes.iter_mut().zip(&rows).for_each(|(to, row)| *to = row.as_ref());
+            write::write_group(codec, lanes, &bytes[..rows.len()], scales, levels);
         }
         Ok(())
     }

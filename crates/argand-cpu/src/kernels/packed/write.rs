@@ -8,7 +8,7 @@ use super::source::{Factors, Levels, every_byte, factors, levels};
 use argand_codec::Codec;
 
 /// Most rows of a group.
-const MOST_LANES: usize = 16;
+pub(super) const MOST_LANES: usize = 16;
 /// Words of a row that are rearranged before they are interleaved: the planes of 8 blocks of bytes.
 const CHUNK: usize = 64;
 

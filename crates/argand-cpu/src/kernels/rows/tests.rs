@@ -35,7 +35,9 @@ fn exact_unary(f: Unary, x: f32) -> f64 {
     let sigmoid = 1.0 / (1.0 + (-x).exp());
     match f {
         Unary::Relu => x.max(0.0),
+        Unary::Relu2 => x.max(0.0).powi(2),
         Unary::Sigmoid => sigmoid,
+        Unary::GeluQuick => x / (1.0 + (-f64::from(1.702f32) * x).exp()),
         Unary::Silu => x * sigmoid,
         Unary::Tanh => x.tanh(),
         Unary::GeluErf => 0.5 * x * (1.0 + erf_f64(x / 2f64.sqrt())),
@@ -50,8 +52,10 @@ fn exact_unary(f: Unary, x: f32) -> f64 {
     }
 }
 
-const UNARIES: [Unary; 9] = [
+const UNARIES: [Unary; 11] = [
     Unary::Relu,
+    Unary::Relu2,
+    Unary::GeluQuick,
     Unary::Sigmoid,
     Unary::Silu,
     Unary::Tanh,
