@@ -3,7 +3,7 @@
 
 use crate::dim::{Dim, Shape, Type};
 use crate::graph::{Body, Graph, GraphError, Node, Value};
-use crate::op::{AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, ScoreBias, Unary};
+use crate::op::{AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, Routing, ScoreBias, Unary};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::Location;
@@ -157,6 +157,68 @@ impl<'g> T<'g> {
         let b = bias.then(|| self.g.weight(&format!("{name}.bias"), vec![out.into()]));
         let ins: Vec<T> = [self, w].into_iter().chain(b).collect();
         self.g.push(Op::Linear, &ins).named(name)
+    }
+
+    /// Slot `s` of each row, `[N, S, K]`, meets its own weight, number `s` of the stack `name` (`[S, out, K]`): `[N, S, out]`.
+    #[track_caller]
+    pub fn linear_each(self, name: &str, out: usize) -> Self {
+        let (slots, k) = self.slots();
+        let w = self.g.weight(name, vec![slots.into(), out.into(), k.into()]);
+        self.g.push(Op::GroupedLinear { slots, routed: false }, &[self, w]).named(name)
+    }
+
+    /// Each row meets the weights of its own experts (see [`T::route`]) in the stack `name` (`[E, out, K]`), with `bias` also
+    /// the vectors of `name.bias` (`[E, out]`): `[N, slots, out]`. A row `[N, K]` meets all its experts, of `[N, slots, K]` each
+    /// slot meets its own.
+    #[track_caller]
+    pub fn linear_routed(self, name: &str, routes: Self, slots: usize, out: usize, bias: bool) -> Self {
+        let (_, k) = self.slots();
+        let experts = routes.row_len();
+        let w = self.g.weight(name, vec![experts.into(), out.into(), k.into()]);
+        let b = bias.then(|| self.g.weight(&format!("{name}.bias"), vec![experts.into(), out.into()]));
+        let ins: Vec<T> = [self, w, routes].into_iter().chain(b).collect();
+        self.g.push(Op::GroupedLinear { slots, routed: true }, &ins).named(name)
+    }
+
+    /// Slots of a row and values in one.
+    fn slots(self) -> (usize, usize) {
+        match self.ty().shape() {
+            [_, s, k] => (s.known().unwrap_or(0), k.known().unwrap_or(0)),
+            _ => (1, self.row_len()),
+        }
+    }
+
+    /// From the logits of a router, `[N, E]`, to the weights of the chosen experts; `correction` names a weight `[E]` that
+    /// moves the choice.
+    #[track_caller]
+    pub fn route(self, routing: &Routing, correction: Option<&str>) -> Self {
+        let correction = correction.map(|name| self.g.weight(name, vec![self.row_len().into()]));
+        let ins: Vec<T> = [self].into_iter().chain(correction).collect();
+        self.g.push(Op::Route(*routing), &ins)
+    }
+
+    /// Sums what the experts made of a row, `[N, slots, D]`, with their weights: `[N, D]`.
+    #[track_caller]
+    pub fn combine(self, routes: Self) -> Self {
+        self.g.push(Op::Combine, &[self, routes])
+    }
+
+    /// `len` values from `from` on of the last dimension.
+    #[track_caller]
+    pub fn slice(self, from: usize, len: usize) -> Self {
+        self.g.push(Op::Slice { from, len }, &[self])
+    }
+
+    /// Joins the last dimensions.
+    #[track_caller]
+    pub fn concat(self, other: Self) -> Self {
+        self.g.push(Op::Concat, &[self, other])
+    }
+
+    /// `min(max(x, least), most)`
+    #[track_caller]
+    pub fn clamp(self, least: f32, most: f32) -> Self {
+        self.g.push(Op::Clamp { least: F(least), most: F(most) }, &[self])
     }
 
     /// Root-mean-square norm over the last dimension with weight `name`.

@@ -16,6 +16,8 @@ pub struct CountRow {
     /// Parameters of all layers together.
     pub params: usize,
     /// Bytes that these parameters take as they are stored.
+    pub stored_bytes: usize,
+    /// Bytes of them that a step reads if each look-up reads other rows, and each row of a step meets other experts.
     pub weight_bytes: Poly,
     /// Floating-point operations of all layers together, a multiply-add counted as two.
     pub flops: Poly,
@@ -36,6 +38,13 @@ pub struct Count {
     pub state_per_token: usize,
 }
 
+impl CountRow {
+    /// Bytes of stored parameters that a step reads: at most all of them.
+    pub fn read_bytes(&self, at: &At) -> f64 {
+        self.weight_bytes.at(at).min(self.stored_bytes as f64)
+    }
+}
+
 impl Count {
     /// Sum of a column.
     pub fn total(&self, column: impl Fn(&CountRow) -> &Poly) -> Poly {
@@ -45,9 +54,14 @@ impl Count {
         })
     }
 
+    /// Bytes of stored parameters that a step reads.
+    pub fn read_bytes(&self, at: &At) -> f64 {
+        self.rows.iter().map(|r| r.read_bytes(at)).sum()
+    }
+
     /// Bytes moved by a step when an element of state takes `state_bytes`: weights once, activations, state.
     pub fn bytes(&self, at: &At, state_bytes: f64) -> f64 {
-        self.total(|r| &r.weight_bytes).at(at)
+        self.read_bytes(at)
             + self.total(|r| &r.activation_bytes).at(at)
             + self.total(|r| &r.state_elems).at(at) * state_bytes
     }
@@ -63,10 +77,14 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
             let ins: Vec<Type> = node.ins.iter().map(|v| body.node(*v).ty.clone()).collect();
             let cost = (node.op.row().cost)(&node.op, &ins, &node.ty);
             let weights = node.ins.iter().filter_map(|v| match &body.node(*v).op {
-                Op::Weight { name } => Some((format!("{prefix}{name}"), elems(&body.node(*v).ty).constant() as usize)),
+                Op::Weight { name } => {
+                    let ty = &body.node(*v).ty;
+                    let rows = ty.rows().and_then(|d| d.known()).unwrap_or(1).max(1);
+                    Some((format!("{prefix}{name}"), elems(ty).constant() as usize, rows))
+                }
                 _ => None,
             });
-            let weights: Vec<(String, usize)> = weights.collect();
+            let weights: Vec<(String, usize, usize)> = weights.collect();
             if cost == Default::default() && weights.is_empty() {
                 continue;
             }
@@ -80,15 +98,12 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
             row.flops += &cost.flops;
             row.activation_bytes += &cost.activation_bytes;
             row.state_elems += &cost.state_elems;
-            for (weight, n) in weights {
+            for (weight, n, rows_of_table) in weights {
                 row.params += n;
                 let bytes = stored(&weight, n);
+                row.stored_bytes += bytes;
                 row.weight_bytes += &match (&cost.table_rows, n) {
-                    (Some(read), 1..) => {
-                        let rows_of_table =
-                            body.node(node.ins[0]).ty.rows().and_then(|d| d.known()).unwrap_or(1).max(1);
-                        read.clone() * (bytes / rows_of_table)
-                    }
+                    (Some(read), 1..) => read.clone() * (bytes / rows_of_table),
                     _ => Poly::from(bytes),
                 };
             }

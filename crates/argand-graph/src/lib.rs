@@ -26,7 +26,7 @@ pub use count::{Count, CountRow, count};
 pub use dim::{Dim, Shape, Sym, Type};
 pub use graph::{Body, Graph, GraphError, Node, Value, WeightRef, layer_prefix};
 pub use op::{
-    AttentionSpec, BatchInput, Binary, Buckets, F, KvSpec, Mask, NormKind, Op, Pool, Reduce, Rope, RopeFreqs,
-    RopeStyle, ScoreBias, Unary,
+    AttentionSpec, BatchInput, Binary, Buckets, F, Groups, KvSpec, Mask, NormKind, Op, Pool, Reduce, Rope, RopeFreqs,
+    RopeStyle, Routing, Score, ScoreBias, Unary,
 };
 pub use poly::{At, Poly};

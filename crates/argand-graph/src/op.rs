@@ -3,6 +3,7 @@
 mod attention;
 mod basic;
 mod linear;
+mod moe;
 mod norm;
 mod rope;
 mod structure;
@@ -13,6 +14,7 @@ use crate::graph::Body;
 use crate::poly::Poly;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+pub use moe::{Groups, Routing, Score};
 use std::sync::Arc;
 
 /// An f32 constant that can be compared and hashed: by its bits.
@@ -279,6 +281,8 @@ pub enum Op {
     Scale(F),
     /// `x + constant`
     Offset(F),
+    /// `min(max(x, least), most)`
+    Clamp { least: F, most: F },
     /// Over the last dimension.
     Reduce(Reduce),
     /// `cap * tanh(x / cap)`
@@ -289,6 +293,10 @@ pub enum Op {
     Heads(usize),
     /// `[M, H, D] -> [M, H*D]`
     Merge,
+    /// `[.., D] -> [.., len]`: the values from `from` on
+    Slice { from: usize, len: usize },
+    /// `([.., D], [.., E]) -> [.., D+E]`
+    Concat,
     /// `(x [N, H, D], positions [N]) -> [N, H, D]`
     Rope(Rope),
     /// `(state, k [N, H, Dk], v [N, H, Dv]) -> state`
@@ -297,6 +305,14 @@ pub enum Op {
     Attention(AttentionSpec),
     /// `(x [N, D], rows [R]) -> [R, D]`
     GatherRows,
+    /// `(logits [N, E], correction [E]?) -> [N, E]`: the weights of the chosen experts, zero for all others
+    Route(Routing),
+    /// `(x [N, K] or [N, S, K], w [E, O, K], weights [N, E] if routed, bias [E, O]?) -> [N, S, O]`. Routed: slot `s` of a row
+    /// meets the row's `s`-th expert of a weight that is not zero; what stands in slots beyond the last means nothing. Not
+    /// routed: slot `s` meets weight `s`.
+    GroupedLinear { slots: usize, routed: bool },
+    /// `(y [N, S, D], weights [N, E]) -> [N, D]`: the sum of what routed slots hold times their experts' weights
+    Combine,
     /// `x [N, D] -> [B, D]`: a row of each sequence
     Pool(Pool),
     /// `x -> x`: a body for each layer, `order[i]` says which.
@@ -354,11 +370,17 @@ impl Op {
             Op::Binary(_) => &basic::BINARY,
             Op::Scale(_) => &basic::SCALE,
             Op::Offset(_) => &basic::OFFSET,
+            Op::Clamp { .. } => &basic::CLAMP,
             Op::Reduce(_) => &basic::REDUCE,
             Op::Softcap(_) => &basic::SOFTCAP,
             Op::Softmax => &norm::SOFTMAX,
             Op::Heads(_) => &structure::HEADS,
             Op::Merge => &structure::MERGE,
+            Op::Slice { .. } => &structure::SLICE,
+            Op::Concat => &structure::CONCAT,
+            Op::Route(_) => &moe::ROUTE,
+            Op::GroupedLinear { .. } => &moe::GROUPED_LINEAR,
+            Op::Combine => &moe::COMBINE,
             Op::Rope(_) => &rope::ROPE,
             Op::Write(_) => &attention::WRITE,
             Op::Attention(_) => &attention::ATTENTION,

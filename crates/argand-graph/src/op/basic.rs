@@ -76,6 +76,17 @@ pub(super) const OFFSET: Row = Row {
     ..SCALE
 };
 
+pub(super) const CLAMP: Row = Row {
+    name: "clamp",
+    cost: |_, ins, out| elementwise(ins, out, 2),
+    gradient: None,
+    print: |op| match op {
+        Op::Clamp { least, most } => format!("{} to {}", least.0, most.0),
+        _ => String::new(),
+    },
+    ..SCALE
+};
+
 pub(super) const SOFTCAP: Row = Row {
     name: "softcap",
     cost: |_, ins, out| elementwise(ins, out, 12),

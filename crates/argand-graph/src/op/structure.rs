@@ -79,6 +79,44 @@ pub(super) const MERGE: Row = Row {
     ..SOURCE
 };
 
+pub(super) const SLICE: Row = Row {
+    name: "slice",
+    axes: "*d->*e",
+    shape: |op, ins| {
+        arity(ins, 1, 1)?;
+        let Op::Slice { from, len } = op else {
+            return Err("not a slice".into());
+        };
+        let mut shape = ins[0].shape().to_vec();
+        match shape.last_mut() {
+            Some(d) if d.known().is_some_and(|d| from + len <= d) => *d = Dim::from(*len),
+            _ => return Err(format!("values {from} to {} of {}", from + len, ins[0])),
+        }
+        Ok(Type::Tensor(shape))
+    },
+    cost: |_, _, out| Cost { activation_bytes: elems(out) * 8, ..Cost::default() },
+    print: |op| match op {
+        Op::Slice { from, len } => format!("{from}..{}", from + len),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
+pub(super) const CONCAT: Row = Row {
+    name: "concat",
+    axes: "*d,*e->*(d+e)",
+    shape: |_, ins| {
+        arity(ins, 2, 2)?;
+        let (a, b) = (ins[0].shape(), ins[1].shape());
+        match (a.split_last(), b.split_last()) {
+            (Some((d, a)), Some((e, b))) if a == b => Ok(Type::Tensor([a, &[*d + *e]].concat())),
+            _ => Err(format!("{} and {} cannot be joined", ins[0], ins[1])),
+        }
+    },
+    print: no_fields,
+    ..SLICE
+};
+
 pub(super) const GATHER_ROWS: Row = Row {
     name: "gather_rows",
     axes: "nd,r->rd",

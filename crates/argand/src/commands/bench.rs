@@ -245,7 +245,7 @@ struct Report<'m> {
 impl Report<'_> {
     /// Bytes of weights that one sequence reads for a token.
     fn bytes_per_token(&self) -> f64 {
-        self.counted.total(|r| &r.weight_bytes).at(&At::step(1, 0))
+        self.counted.read_bytes(&At::step(1, 0))
     }
 
     /// The fraction of the limit: of read bandwidth for generation, of the peak of the arithmetic for prompts.
@@ -255,7 +255,7 @@ impl Report<'_> {
             Test::Generate { tokens, sequences } => {
                 let at = At { n: sequences, r: sequences, b: sequences, s: tokens / 2 };
                 let cache = counted.total(|r| &r.state_elems).at(&at) * CACHE_BYTES;
-                let bytes = counted.total(|r| &r.weight_bytes).at(&at) + cache;
+                let bytes = counted.read_bytes(&at) + cache;
                 m.median() / sequences as f64 * bytes / ceilings.bandwidth
             }
             Test::Prompt(n) => {

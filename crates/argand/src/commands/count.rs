@@ -58,7 +58,7 @@ impl Count {
                 r.name.clone(),
                 r.times.to_string(),
                 human_count(r.params as f64),
-                human_bytes(r.weight_bytes.at(at)),
+                human_bytes(r.read_bytes(at)),
                 human_count(r.flops.at(at)),
                 human_bytes(r.activation_bytes.at(at)),
                 human_bytes(r.state_elems.at(at) * self.cache_bytes),
@@ -69,7 +69,7 @@ impl Count {
             "total".into(),
             String::new(),
             human_count(counted.params as f64),
-            human_bytes(counted.total(|r| &r.weight_bytes).at(at)),
+            human_bytes(counted.read_bytes(at)),
             human_count(counted.total(|r| &r.flops).at(at)),
             human_bytes(counted.total(|r| &r.activation_bytes).at(at)),
             human_bytes(counted.total(|r| &r.state_elems).at(at) * self.cache_bytes),
@@ -94,7 +94,7 @@ impl Count {
     fn as_json(&self, counted: &Counted, at: &At) -> serde_json::Value {
         let row = |r: &CountRow| {
             json!({
-                "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.weight_bytes.at(at),
+                "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.read_bytes(at),
                 "flops": r.flops.at(at) + 0.0, "activation_bytes": r.activation_bytes.at(at),
                 "cache_bytes": r.state_elems.at(at) * self.cache_bytes,
             })
@@ -103,7 +103,7 @@ impl Count {
             "parameters": counted.params,
             "cache_bytes_per_token": counted.state_per_token as f64 * self.cache_bytes,
             "tokens": at.n, "context": at.s,
-            "weight_bytes": counted.total(|r| &r.weight_bytes).at(at),
+            "weight_bytes": counted.read_bytes(at),
             "flops": counted.total(|r| &r.flops).at(at),
             "bytes": counted.bytes(at, self.cache_bytes),
             "flops_symbolic": counted.total(|r| &r.flops).to_string(),
