@@ -2,7 +2,7 @@
 //!
 //! It runs before memory is planned, so a buffer that a fused call still reads is alive by construction.
 
-use crate::program::{BufId, Call, Domain, Linear, Program, Segment, Step, Tail};
+use crate::program::{BufId, Call, Domain, Grouped, Linear, Program, Segment, Step, Tail};
 use argand_graph::Binary;
 
 /// Fuses the calls of every segment.
@@ -19,6 +19,7 @@ pub fn fuse(program: &mut Program) {
 
 fn fuse_segment(s: &mut Segment, pinned: &[BufId]) {
     group_linears(s);
+    group_stacks(s);
     while glu(s, pinned) || tail(s, pinned) {}
     merge_rows(s);
     prologues(s);
@@ -39,6 +40,25 @@ fn group_linears(s: &mut Segment) {
                     // From the back, so that the order of the graph is kept.
                     first.parts.splice(1..1, more.parts.drain(..));
                 }
+            }
+        }
+        i += 1;
+    }
+}
+
+/// Products of the same rows with stacks become one call, at the place of the first.
+fn group_stacks(s: &mut Segment) {
+    let mut i = 0;
+    while i < s.calls.len() {
+        let same = |first: &Grouped, g: &Grouped| (first.x, first.routes, first.slots) == (g.x, g.routes, g.slots);
+        let later = |first: &Grouped, c: &Call| matches!(c, Call::Grouped(g) if same(first, g));
+        while let Call::Grouped(first) = &s.calls[i]
+            && let Some(j) = (i + 1..s.calls.len()).find(|j| later(first, &s.calls[*j]))
+        {
+            if let Call::Grouped(more) = s.calls.remove(j)
+                && let Call::Grouped(first) = &mut s.calls[i]
+            {
+                first.parts.extend(more.parts);
             }
         }
         i += 1;
@@ -70,15 +90,18 @@ fn find(s: &Segment, f: impl Fn(&Step) -> bool) -> Option<usize> {
 /// `f(gate) * up` right where the two products of one input are made.
 fn glu(s: &mut Segment, pinned: &[BufId]) -> bool {
     let Some((i, act, mul)) = (0..s.calls.len()).find_map(|i| find_glu(s, pinned, i)) else { return false };
-    if let (Call::Linear(l), Some(Step::Unary { f, x, .. }), Some(out)) =
-        (s.calls[i].clone(), single(&s.calls[act]), single(&s.calls[mul]).and_then(Step::out))
+    if let (Some(Step::Unary { f, x, .. }), Some(out)) =
+        (single(&s.calls[act]).cloned(), single(&s.calls[mul]).and_then(Step::out))
     {
-        let mut parts = l.parts;
-        if parts[0].out != *x {
+        let (parts, glu) = match &mut s.calls[i] {
+            Call::Linear(Linear { parts, glu, .. }) | Call::Grouped(Grouped { parts, glu, .. }) => (parts, glu),
+            _ => return false,
+        };
+        if parts[0].out != x {
             parts.swap(0, 1);
         }
         parts[0].out = out;
-        s.calls[i] = Call::Linear(Linear { parts, glu: Some(*f), ..l });
+        *glu = Some(f);
         s.calls.remove(act.max(mul));
         s.calls.remove(act.min(mul));
     }
@@ -87,7 +110,11 @@ fn glu(s: &mut Segment, pinned: &[BufId]) -> bool {
 
 /// The calls of the activation and of the product that belong to the two-part product `i`.
 fn find_glu(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, usize, usize)> {
-    let Call::Linear(Linear { parts, glu: None, tail, .. }) = &s.calls[i] else { return None };
+    let (parts, tail) = match &s.calls[i] {
+        Call::Linear(Linear { parts, glu: None, tail, .. }) => (parts, tail.as_slice()),
+        Call::Grouped(Grouped { parts, glu: None, .. }) => (parts, [].as_slice()),
+        _ => return None,
+    };
     let [p, q] = parts.as_slice() else { return None };
     let sole = |b| uses(s, pinned, b) == 1;
     if !tail.is_empty() || !sole(p.out) || !sole(q.out) {

@@ -3,4 +3,5 @@
 pub mod attention;
 pub mod linear;
 pub mod packed;
+pub mod route;
 pub mod rows;

@@ -1,7 +1,7 @@
 //! From a graph to the naive program: one call for each op, nothing fused.
 
-use crate::kernels::rows;
-use crate::program::{Buf, BufId, Call, Domain, Layers, Linear, Part, Program, Segment, Step, WeightId};
+use crate::kernels::{route, rows};
+use crate::program::{Buf, BufId, Call, Domain, Grouped, Layers, Linear, Part, Program, Segment, Step, WeightId};
 use argand_graph::{
     AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, ScoreBias, Sym, Type,
     Unary, Value,
@@ -207,7 +207,34 @@ impl<'a> Lowering<'a> {
                 })
             }
             Op::Softmax => self.step(v, |s, out| Ok(Step::Softmax { x: s.in_buf(v, 0)?, dim: s.last(v, 0), out })),
-            Op::Unary(_) | Op::Scale(_) | Op::Offset(_) | Op::Softcap(_) => {
+            Op::Slice { from, len } => {
+                let (from, len) = (*from, *len);
+                self.step(v, |s, out| Ok(Step::Slice { x: s.in_buf(v, 0)?, dim: s.last(v, 0), from, len, out }))
+            }
+            Op::Concat => self.step(v, |s, out| {
+                let dims = [s.last(v, 0), s.last(v, 1)];
+                Ok(Step::Concat { a: s.in_buf(v, 0)?, b: s.in_buf(v, 1)?, dims, out })
+            }),
+            Op::Route(_) if self.last(v, 0) > route::MOST_EXPERTS => {
+                Err(format!("at most {} experts are supported", route::MOST_EXPERTS))
+            }
+            Op::Route(routing) => self.step(v, |s, out| {
+                let correction = s.maybe_weight(v, 1)?;
+                Ok(Step::Route { x: s.in_buf(v, 0)?, correction, routing: *routing, out })
+            }),
+            Op::Combine => {
+                self.step(v, |s, out| Ok(Step::Combine { y: s.in_buf(v, 0)?, weights: s.in_buf(v, 1)?, out }))
+            }
+            Op::GroupedLinear { slots, routed } => {
+                let (x, w, slots) = (self.in_tokens(v, 0)?, self.in_weight(v, 1)?, *slots);
+                let routes = routed.then(|| self.in_buf(v, 2)).transpose()?;
+                let bias = self.maybe_weight(v, 2 + usize::from(*routed))?;
+                let (each, out) = (self.ty(self.ins(v)[0]).shape().len() == 3, self.new_buf(v)?);
+                let parts = vec![Part { w, bias, out }];
+                self.segment.calls.push(Call::Grouped(Grouped { x, each, slots, routes, parts, glu: None }));
+                Ok(Place::Buf(out))
+            }
+            Op::Unary(_) | Op::Clamp { .. } | Op::Scale(_) | Op::Offset(_) | Op::Softcap(_) => {
                 let f = unary(op).ok_or("it is no function of one value")?;
                 self.step(v, |s, out| Ok(Step::Unary { f, x: s.in_buf(v, 0)?, out }))
             }
@@ -300,6 +327,7 @@ fn unary(op: &Op) -> Option<rows::Unary> {
         Op::Scale(k) => rows::Unary::Scale(k.0),
         Op::Offset(k) => rows::Unary::Offset(k.0),
         Op::Softcap(cap) => rows::Unary::Softcap(cap.0),
+        Op::Clamp { least, most } => rows::Unary::Clamp(least.0, most.0),
         Op::Unary(Unary::Silu) => rows::Unary::Silu,
         Op::Unary(Unary::GeluTanh) => rows::Unary::GeluTanh,
         Op::Unary(Unary::GeluErf) => rows::Unary::GeluErf,

@@ -4,7 +4,7 @@
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
 use crate::kernels::rows::Unary;
-use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle};
+use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle, Routing};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -51,6 +51,14 @@ pub enum Step {
     LayerNorm { x: BufId, w: Option<WeightId>, b: Option<WeightId>, eps: f32, dim: usize, out: BufId },
     /// Softmax of each group of `dim` values.
     Softmax { x: BufId, dim: usize, out: BufId },
+    /// The values from `from` on of each group of `dim`.
+    Slice { x: BufId, dim: usize, from: usize, len: usize, out: BufId },
+    /// Groups of `dims[0]` and of `dims[1]` values in turn.
+    Concat { a: BufId, b: BufId, dims: [usize; 2], out: BufId },
+    /// From logits of experts to the weights of those that are chosen.
+    Route { x: BufId, correction: Option<WeightId>, routing: Routing, out: BufId },
+    /// The slots of `y` times the weights that are not zero.
+    Combine { y: BufId, weights: BufId, out: BufId },
     /// A function of one value, constants included.
     Unary { f: Unary, x: BufId, out: BufId },
     /// Both rows of equal length.
@@ -104,6 +112,23 @@ pub struct Linear {
     pub tail: Vec<Tail>,
 }
 
+/// Products with stacks of weights, of which each row meets some: tokens only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grouped {
+    /// The input: a row for all weights that it meets, or one for each slot.
+    pub x: BufId,
+    /// Whether each slot has its own input.
+    pub each: bool,
+    /// Weights that a row meets.
+    pub slots: usize,
+    /// Weights of experts: those that are not zero say which ones a row meets. Without, slot `s` meets number `s`.
+    pub routes: Option<BufId>,
+    /// The stacks.
+    pub parts: Vec<Part>,
+    /// `f(first part) * second part` goes to the first part's result.
+    pub glu: Option<Unary>,
+}
+
 /// A phase.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -112,6 +137,8 @@ pub enum Call {
     Rows { domain: Domain, steps: Vec<Step> },
     /// Matrix products.
     Linear(Linear),
+    /// Products with stacks of weights.
+    Grouped(Grouped),
     /// Attention of all rows to the cache of their sequences.
     Attend { q: BufId, out: BufId, spec: AttentionSpec, sinks: Option<WeightId>, bias: Option<WeightId> },
     /// All layers.
@@ -167,10 +194,13 @@ impl Step {
             | Step::RmsNorm { x, .. }
             | Step::LayerNorm { x, .. }
             | Step::Softmax { x, .. }
+            | Step::Slice { x, .. }
+            | Step::Route { x, .. }
             | Step::Unary { x, .. }
             | Step::Mean { x, .. }
             | Step::Rope { x, .. } => (Some(x), None),
-            Step::Binary { a, b, .. } | Step::BinaryEach { a, b, .. } => (Some(a), Some(b)),
+            Step::Binary { a, b, .. } | Step::BinaryEach { a, b, .. } | Step::Concat { a, b, .. } => (Some(a), Some(b)),
+            Step::Combine { y, weights, .. } => (Some(y), Some(weights)),
             Step::BinaryWeight { a, .. } => (Some(a), None),
             Step::Write { k, v } => (Some(k), Some(v)),
         };
@@ -186,6 +216,10 @@ impl Step {
             | Step::RmsNorm { out, .. }
             | Step::LayerNorm { out, .. }
             | Step::Softmax { out, .. }
+            | Step::Slice { out, .. }
+            | Step::Concat { out, .. }
+            | Step::Route { out, .. }
+            | Step::Combine { out, .. }
             | Step::Unary { out, .. }
             | Step::Binary { out, .. }
             | Step::BinaryEach { out, .. }
@@ -202,10 +236,18 @@ impl Linear {
     pub fn terms(&self) -> usize {
         match self.domain {
             Domain::N => 1,
-            Domain::R => 2,
+            Domain::R | Domain::B => 2,
         }
     }
 
+    /// The results that are kept.
+    pub fn outs(&self) -> impl Iterator<Item = BufId> {
+        let kept = if self.glu.is_some() { 1 } else { self.parts.len() };
+        self.parts[..kept].iter().map(|p| p.out)
+    }
+}
+
+impl Grouped {
     /// The results that are kept.
     pub fn outs(&self) -> impl Iterator<Item = BufId> {
         let kept = if self.glu.is_some() { 1 } else { self.parts.len() };
@@ -225,6 +267,7 @@ impl Call {
                 });
                 l.prologue.iter().flat_map(Step::reads).chain([l.x]).chain(added).collect()
             }
+            Call::Grouped(g) => [g.x].into_iter().chain(g.routes).collect(),
             Call::Attend { q, .. } => vec![*q],
             Call::Repeat(_) => vec![],
         }
@@ -235,6 +278,7 @@ impl Call {
         match self {
             Call::Rows { steps, .. } => steps.iter().filter_map(Step::out).collect(),
             Call::Linear(l) => l.prologue.iter().filter_map(Step::out).chain(l.outs()).collect(),
+            Call::Grouped(g) => g.outs().collect(),
             Call::Attend { out, .. } => vec![*out],
             Call::Repeat(_) => vec![],
         }
@@ -261,7 +305,7 @@ impl Program {
         let steps = |call: &Call| match call {
             Call::Rows { steps, .. } => steps.clone(),
             Call::Linear(l) => l.prologue.clone(),
-            Call::Attend { .. } | Call::Repeat(_) => vec![],
+            Call::Grouped(_) | Call::Attend { .. } | Call::Repeat(_) => vec![],
         };
         let rows = |s: &Segment| {
             let tables = s.calls.iter().flat_map(steps).filter_map(|step| match step {
@@ -338,6 +382,18 @@ impl fmt::Display for Show<'_> {
                     }
                 }
                 let outs: Vec<String> = l.outs().map(|b| s.buf(b)).collect();
+                write!(f, " -> {}", outs.join(", "))
+            }
+            Call::Grouped(g) => {
+                let parts: Vec<&str> = g.parts.iter().map(|p| s.weights[p.w].0.as_str()).collect();
+                write!(f, "grouped[{}] {} x {}", g.slots, s.buf(g.x), parts.join(" + "))?;
+                if let Some(routes) = g.routes {
+                    write!(f, " by {}", s.buf(routes))?;
+                }
+                if let Some(act) = g.glu {
+                    write!(f, " glu {}", format!("{act:?}").to_lowercase())?;
+                }
+                let outs: Vec<String> = g.outs().map(|b| s.buf(b)).collect();
                 write!(f, " -> {}", outs.join(", "))
             }
             Call::Attend { q, out, .. } => write!(f, "attend {} -> {}", s.buf(*q), s.buf(*out)),

@@ -9,7 +9,7 @@ use crate::gang::{Crew, Dealer};
 use crate::kernels::attention::{self, AttendArgs, DistanceBias};
 use crate::kernels::linear::{self, ActLayout, Acts};
 use crate::kernels::packed::PackedMatrix;
-use crate::kernels::rows;
+use crate::kernels::{route, rows};
 use crate::kv::kv_write;
 use crate::layout::{Layout, Rows};
 use crate::program::{BufId, Call, Linear, Part, Program, Segment, Step, Tail, WeightId};
@@ -21,10 +21,14 @@ use argand_graph::{AttentionSpec, BatchInput, Mask, Pool, RopeStyle, ScoreBias, 
 use std::io;
 use std::ops::Range;
 
+mod grouped;
+
 /// Up to this many rows every thread prepares the input of a product for itself.
 const REDUNDANT: usize = 2;
 /// Most bytes of weight in a piece when it is streamed.
 const STREAM: usize = 256 << 10;
+/// Up to this many rows a weight is streamed.
+const STREAMED: usize = 8;
 /// Most groups of rows in a piece when many rows meet it.
 const PANEL: usize = 16;
 /// Query rows of one piece of attention work.
@@ -49,6 +53,7 @@ pub(crate) struct Scratch {
     acts: Region,
     up: Region,
     attend: Region,
+    order: Region,
 }
 
 /// Sizes of a [`Scratch`] in bytes.
@@ -58,6 +63,7 @@ pub(crate) struct Size {
     acts: usize,
     up: usize,
     attend: usize,
+    order: usize,
 }
 
 /// What a step needs beside the arena.
@@ -68,14 +74,16 @@ pub(crate) struct Needs {
 
 impl Scratch {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Scratch { arena: Region::new(1)?, acts: Region::new(1)?, up: Region::new(1)?, attend: Region::new(1)? })
+        let [arena, acts, up] = [Region::new(1)?, Region::new(1)?, Region::new(1)?];
+        Ok(Scratch { arena, acts, up, attend: Region::new(1)?, order: Region::new(1)? })
     }
 
     pub(crate) fn grow(&mut self, size: &Size) -> io::Result<()> {
         self.arena.grow(size.arena)?;
         self.acts.grow(size.acts)?;
         self.up.grow(size.up)?;
-        self.attend.grow(size.attend)
+        self.attend.grow(size.attend)?;
+        self.order.grow(size.order)
     }
 }
 
@@ -148,14 +156,18 @@ impl View<'_> {
 fn vector(w: &Resident) -> &[f32] {
     match w {
         Resident::Vector(v) => v,
-        Resident::Matrix(_) | Resident::Table(_) => unreachable!("weights are loaded for their use"),
+        Resident::Matrix(_) | Resident::Stack(_) | Resident::Table(_) => {
+            unreachable!("weights are loaded for their use")
+        }
     }
 }
 
 fn matrix(w: &Resident) -> &PackedMatrix {
     match w {
         Resident::Matrix(m) => m,
-        Resident::Vector(_) | Resident::Table(_) => unreachable!("weights are loaded for their use"),
+        Resident::Vector(_) | Resident::Stack(_) | Resident::Table(_) => {
+            unreachable!("weights are loaded for their use")
+        }
     }
 }
 
@@ -164,7 +176,7 @@ fn matrix(w: &Resident) -> &PackedMatrix {
 /// Many rows reuse activations from the cache over the groups of a piece.
 fn chunk(m: &PackedMatrix, rows: usize, threads: usize) -> usize {
     let even = |groups: usize| groups.next_multiple_of(2).max(2);
-    if rows <= 8 {
+    if rows <= STREAMED {
         even(m.groups().div_ceil(2 * threads)).min(even(STREAM / m.group_bytes().max(1)))
     } else {
         even(m.groups() / (4 * threads)).min(PANEL)
@@ -209,6 +221,7 @@ pub(crate) fn needs(
                         attention::scratch_len(&cache.layer(layer).spec, spec.heads / spec.kv.heads, TILE.min(rows.n));
                     needs.private.attend = needs.private.attend.max(floats * size_of::<f32>());
                 }
+                Call::Grouped(g) => grouped::needs(g, s, w, rows.n, threads, &mut needs),
                 Call::Rows { .. } | Call::Repeat(_) => {}
             }
         }
@@ -271,6 +284,7 @@ impl Run<'_> {
                 }
             }
             Call::Linear(l) => self.linear(crew, phase, at, l),
+            Call::Grouped(g) => self.grouped(crew, phase, at, g),
             Call::Attend { .. } => self.attend(crew, *phase, at, call),
             Call::Repeat(_) => {}
         }
@@ -321,6 +335,29 @@ impl Run<'_> {
                 let to = v.row_mut(out, row);
                 to.copy_from_slice(v.row(x, row));
                 rows::softmax(tier, dim, to);
+            }
+            Step::Slice { x, dim, from, len, out } => {
+                let groups = v.row(x, row).chunks(dim).zip(v.row_mut(out, row).chunks_mut(len));
+                groups.for_each(|(x, out)| out.copy_from_slice(&x[from..from + len]));
+            }
+            Step::Concat { a, b, dims: [first, second], out } => {
+                let ins = v.row(a, row).chunks(first).zip(v.row(b, row).chunks(second));
+                for (out, (a, b)) in v.row_mut(out, row).chunks_mut(first + second).zip(ins) {
+                    out[..first].copy_from_slice(a);
+                    out[first..].copy_from_slice(b);
+                }
+            }
+            Step::Route { x, correction, routing, out } => {
+                let correction = correction.map(|id| vector(w(id)));
+                route::route(&routing, v.row(x, row), correction, v.row_mut(out, row));
+            }
+            Step::Combine { y, weights, out } => {
+                let out = v.row_mut(out, row);
+                out.fill(0.0);
+                let weights = v.row(weights, row).iter().filter(|w| **w != 0.0);
+                for (y, weight) in v.row(y, row).chunks(out.len()).zip(weights) {
+                    rows::add_scaled(tier, *weight, y, out);
+                }
             }
             Step::RmsNorm { x, w: weight, eps, dim, out } => {
                 rows::rms_norm(tier, dim, v.row(x, row), weight.map(|id| vector(w(id))), eps, v.row_mut(out, row));
@@ -386,7 +423,7 @@ impl Run<'_> {
                 let stored = self.source.weight(name).expect("the table was there when the model was loaded");
                 stored.codec.decode(&(stored.row)(index), out).expect("rows were checked when the model was loaded");
             }
-            Resident::Vector(_) => unreachable!("weights are loaded for their use"),
+            Resident::Vector(_) | Resident::Stack(_) => unreachable!("weights are loaded for their use"),
         }
     }
 

@@ -54,6 +54,8 @@ pub enum WeightError {
 #[derive(Clone)]
 pub(crate) enum Resident {
     Matrix(Arc<PackedMatrix>),
+    /// Matrices of equal shape, of which each row meets some.
+    Stack(Arc<[PackedMatrix]>),
     Vector(Arc<[f32]>),
     /// Rows are looked up at the source, by name.
     Table(Arc<str>),
@@ -75,6 +77,10 @@ enum Use {
     Product,
     Lookup,
     Vector,
+    /// A matrix for each expert or slot.
+    Stack,
+    /// A vector for each.
+    Vectors,
     /// A table of biases by bucket, which becomes one by distance.
     Distances(Buckets),
 }
@@ -95,6 +101,10 @@ fn uses(s: &Segment) -> Vec<Use> {
                 l.prologue.iter().for_each(|t| lookup(t, &mut uses));
                 l.parts.iter().for_each(|p| uses[p.w] = Use::Product);
             }
+            Call::Grouped(g) => g.parts.iter().for_each(|p| {
+                uses[p.w] = Use::Stack;
+                p.bias.into_iter().for_each(|b| uses[b] = Use::Vectors);
+            }),
             Call::Attend { spec, bias: Some(table), .. } => {
                 if let Some(ScoreBias::Buckets(buckets)) = spec.bias {
                     uses[*table] = Use::Distances(buckets);
@@ -160,6 +170,11 @@ impl Loader<'_, '_> {
         if let Some(found) = self.done.get(&name) {
             return Ok(found.clone());
         }
+        if let Use::Stack | Use::Vectors = used {
+            let resident = self.stack(&name, shape, used)?;
+            self.done.insert(name, resident.clone());
+            return Ok(resident);
+        }
         let stored = self.source.weight(&name).map_err(WeightError::Source)?;
         // A vector may be stored as one row or as one column.
         let vector = shape.len() == 1 && (stored.rows == 1 || stored.cols == 1);
@@ -171,13 +186,40 @@ impl Loader<'_, '_> {
             Use::Vector => Resident::Vector(self.vector(&name, &stored)?),
             Use::Distances(buckets) => Resident::Vector(by_distance(&buckets, &self.vector(&name, &stored)?)),
             Use::Product => Resident::Matrix(Arc::new(self.matrix(&name, &stored)?)),
-            Use::Lookup => Resident::Table(name.as_str().into()),
+            Use::Lookup | Use::Stack | Use::Vectors => Resident::Table(name.as_str().into()),
         };
         if used != Use::Lookup && self.seen.insert(name.clone()) {
             (self.progress)(self.bytes);
         }
         self.done.insert(name, resident.clone());
         Ok(resident)
+    }
+
+    /// The members of a stack, each read on its own: number `i` is called `name#i`.
+    fn stack(&mut self, name: &str, shape: &[usize], used: Use) -> Result<Resident, WeightError> {
+        let (count, expected) = shape.split_first().map_or((0, shape), |(count, rest)| (*count, rest));
+        let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
+        let source = self.source;
+        for i in 0..count {
+            let name = format!("{name}#{i}");
+            let stored = source.weight(&name).map_err(WeightError::Source)?;
+            let found = match used {
+                Use::Stack => vec![stored.rows, stored.cols],
+                _ => vec![stored.rows * stored.cols],
+            };
+            if found != expected {
+                return Err(WeightError::Shape { name, found, expected: expected.to_vec() });
+            }
+            match used {
+                Use::Stack => matrices.push(self.matrix(&name, &stored)?),
+                _ => vectors.extend_from_slice(&self.vector(&name, &stored)?),
+            }
+            (self.progress)(self.bytes);
+        }
+        Ok(match used {
+            Use::Stack => Resident::Stack(matrices.into()),
+            _ => Resident::Vector(vectors.into()),
+        })
     }
 
     fn vector(&mut self, name: &str, stored: &Stored<'_>) -> Result<Arc<[f32]>, WeightError> {

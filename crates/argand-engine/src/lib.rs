@@ -17,6 +17,7 @@ pub mod sampler;
 mod schedule;
 mod sequence;
 mod session;
+mod source;
 pub mod stop;
 
 pub use engine::{Engine, EngineOptions, EngineUse};

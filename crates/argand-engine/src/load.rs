@@ -1,15 +1,13 @@
 //! From a path to a model that runs: checkpoint, page, executor, tokenizer and template.
 
 use crate::runner::{Limits, RunError, Runner, StepBatch};
+use crate::source::Source;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::{Tier, TierError};
-use argand_cpu::{Batch, Executor, Options, Seq, Stored, WeightSource};
+use argand_cpu::{Batch, Executor, Options, Seq};
 use argand_graph::Graph;
-use argand_models::names::Located;
 use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
 use argand_weights::{Checkpoint, Format};
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,6 +83,8 @@ pub enum LoadError {
     Tier(#[from] TierError),
     #[error("a context of {tokens} tokens is longer than any cache; ask for less")]
     Context { tokens: usize },
+    #[error("{file}: a context of {tokens} tokens was asked for, and the model has a table of {known} positions")]
+    Positions { file: String, tokens: usize, known: usize },
 }
 
 /// A loaded model with its text side.
@@ -238,6 +238,10 @@ impl CpuRunner {
         let mut hear = |bytes| progress(Loading { bytes, total });
         let executor = Executor::load(&graph, source, options, &mut hear)
             .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
+        if context > executor.positions() {
+            let (file, known) = (checkpoint.path().display().to_string(), executor.positions());
+            return Err(LoadError::Positions { file, tokens: context, known });
+        }
         // The edges of packed weights, and whatever was read ahead. Rows of embeddings come back when they are looked up.
         checkpoint.release_all();
         let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows };
@@ -283,64 +287,5 @@ impl Runner for CpuRunner {
 
     fn copy_page(&mut self, from: u32, to: u32) {
         self.executor.copy_page(from, to);
-    }
-}
-
-/// Weights of a checkpoint by canonical name.
-struct Source {
-    checkpoint: Arc<Checkpoint>,
-    located: HashMap<String, Located>,
-}
-
-impl Source {
-    fn new(checkpoint: &Arc<Checkpoint>, model: &argand_models::Model<'_>) -> Result<Self, argand_models::Error> {
-        let locate = |w: argand_graph::WeightRef| Ok((w.name.clone(), model.locate(&w.name)?));
-        let located = model.graph.weights().into_iter().map(locate).collect::<Result<_, argand_models::Error>>()?;
-        Ok(Source { checkpoint: Arc::clone(checkpoint), located })
-    }
-
-    fn find(&self, name: &str) -> Result<(&Located, argand_weights::TensorView<'_>), argand_weights::Error> {
-        let located = &self.located[name];
-        Ok((located, self.checkpoint.require(&located.tensor)?))
-    }
-}
-
-impl WeightSource for Source {
-    fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn std::error::Error + Send + Sync>> {
-        let (located, tensor) = self.find(name)?;
-        // A bias goes with the rows of its weight, so its values are rows too where those are moved or parted.
-        let moved = located.rows.is_some() || located.unpair.is_some();
-        let vector = tensor.info.shape.len() == 1;
-        let cols = if moved && vector { 1 } else { tensor.info.shape.last().copied().unwrap_or(1) };
-        let stored = tensor.info.elements() / cols.max(1);
-        let transposed = located.transposed && !vector;
-        let (all, cols) = if transposed { (cols, stored) } else { (stored, cols) };
-        let rows = located.rows.map_or(all, |rows| rows.count);
-        if located.rows.is_some_and(|rows| rows.end() > all) {
-            return Err(format!("tensor `{}` has {all} rows, too few for its parts", located.tensor).into());
-        }
-        let (codec, bytes, offset, located) = (tensor.info.codec, tensor.bytes, located.offset, located.clone());
-        let source = move |i: usize| located.source_row(i, rows);
-        if transposed {
-            if codec.block_len() != 1 {
-                return Err(format!("a matrix in {codec} cannot be stored transposed").into());
-            }
-            let size = codec.block_bytes();
-            let row = move |i| {
-                let column = source(i);
-                let values = (0..cols).map(|k| &bytes[(k * all + column) * size..][..size]);
-                Cow::Owned(values.collect::<Vec<_>>().concat())
-            };
-            return Ok(Stored { codec, rows, cols, offset, row: Box::new(row) });
-        }
-        let row_bytes = codec.row_bytes(cols)?;
-        let row = move |i| Cow::Borrowed(&bytes[source(i) * row_bytes..][..row_bytes]);
-        Ok(Stored { codec, rows, cols, offset, row: Box::new(row) })
-    }
-
-    fn release(&self, name: &str) {
-        if let Ok((_, tensor)) = self.find(name) {
-            self.checkpoint.release(&tensor);
-        }
     }
 }

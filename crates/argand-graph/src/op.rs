@@ -12,9 +12,9 @@ use crate::builder::T;
 use crate::dim::Type;
 use crate::graph::Body;
 use crate::poly::Poly;
+pub use moe::{Groups, Routing, Score};
 use std::fmt;
 use std::hash::{Hash, Hasher};
-pub use moe::{Groups, Routing, Score};
 use std::sync::Arc;
 
 /// An f32 constant that can be compared and hashed: by its bits.

@@ -44,6 +44,8 @@ pub struct Decoder {
     pub scale: f32,
     /// What is added to the attention scores by distance.
     pub score_bias: Option<ScoreBias>,
+    /// Attention has sinks.
+    pub sinks: bool,
     /// Cap of the attention scores.
     pub softcap: Option<f32>,
     /// Queries, keys and values have biases.
@@ -142,6 +144,7 @@ impl Decoder {
             act: activation(f, Unary::Silu)?,
             scale: 1.0 / (head_dim as f32).sqrt(),
             score_bias: None,
+            sinks: false,
             softcap: None,
             qkv_bias: bias("blk.0.attn_q.bias", "attention_bias"),
             out_bias: bias("blk.0.attn_output.bias", "attention_bias"),
@@ -182,7 +185,8 @@ impl Decoder {
         }
         let kv = KvSpec { heads: self.kv_heads, dim_k: self.head_dim, dim_v: self.head_dim, window: layer.window };
         let spec = AttentionSpec::new(self.heads, kv, self.scale);
-        let spec = AttentionSpec { softcap: self.softcap.map(F), bias: self.score_bias.clone(), ..spec };
+        let spec =
+            AttentionSpec { softcap: self.softcap.map(F), bias: self.score_bias.clone(), sinks: self.sinks, ..spec };
         q.attend(k, v, &spec).linear_bias("attn_out", self.dim, self.out_bias)
     }
 

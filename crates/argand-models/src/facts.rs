@@ -256,9 +256,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether the checkpoint holds a tensor; `None` when there is only a configuration.
+    /// Whether the checkpoint holds a tensor, foreign ones included; `None` when there is only a configuration.
     pub fn has_tensor(&self, name: &str) -> Option<bool> {
-        self.checkpoint.map(|c| c.tensor(name).is_some())
+        self.checkpoint.map(|c| c.tensor(name).is_some() || c.foreign_bytes(name).is_some())
     }
 
     /// Whether the checkpoint holds the weight of a canonical name, that of the first layer if it lies in layers; `None` when
@@ -274,7 +274,7 @@ impl<'a> Facts<'a> {
 
     fn stored(&self, canonical: &str) -> Option<String> {
         let (base, suffix) = canonical.strip_suffix(".bias").map_or((canonical, "weight"), |base| (base, "bias"));
-        Some(crate::names::stored(crate::names::row(self.page().ok()?, base)?, self, "0", suffix))
+        Some(crate::names::stored(crate::names::row(self.page().ok()?, base)?, self, "0", "0", suffix))
     }
 
     /// Rows of a tensor of the checkpoint.

@@ -9,6 +9,8 @@
 pub mod decoder;
 mod error;
 pub mod facts;
+pub mod latent;
+pub mod moe;
 pub mod names;
 pub mod pages;
 pub mod rope;

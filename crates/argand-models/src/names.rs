@@ -17,6 +17,11 @@ pub enum Fix {
     /// As [`Fix::Rows`], but Hugging Face files join queries, keys and values key head by key head: the queries of its group,
     /// the key, the value.
     HeadRows(Part),
+    /// As [`Fix::Rows`], in Hugging Face files only.
+    HfRows(Part),
+    /// The member of a stack is one head's part of the matrix that makes keys or values of a latent (DeepSeek-AI 2024), keys
+    /// being multiplied into the queries instead: transposed.
+    LatentHead(Heads),
 }
 
 /// Whose heads a weight makes.
@@ -26,6 +31,8 @@ pub enum Heads {
     Query,
     /// Keys.
     Key,
+    /// Values.
+    Value,
 }
 
 /// Which part of a joined weight.
@@ -41,9 +48,13 @@ pub enum Part {
     First,
     /// Second half.
     Second,
+    /// Every second row from the first on.
+    Even,
+    /// Every second row from the second on.
+    Odd,
 }
 
-/// A row of the table. In layers, `{}` stands for the number of the layer.
+/// A row of the table. `{}` stands for the number of the layer, `{e}` for that of the expert where each has a tensor of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     /// Canonical name, without the layer.
@@ -91,6 +102,10 @@ pub const DECODER: &[Name] = &[
     name("ffn_gate", "blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj"),
     name("ffn_up", "blk.{}.ffn_up", "model.layers.{}.mlp.up_proj"),
     name("ffn_down", "blk.{}.ffn_down", "model.layers.{}.mlp.down_proj"),
+    name("ffn_gate_inp", "blk.{}.ffn_gate_inp", "model.layers.{}.mlp.gate"),
+    name("ffn_gate_exps", "blk.{}.ffn_gate_exps", "model.layers.{}.mlp.experts.{e}.gate_proj"),
+    name("ffn_up_exps", "blk.{}.ffn_up_exps", "model.layers.{}.mlp.experts.{e}.up_proj"),
+    name("ffn_down_exps", "blk.{}.ffn_down_exps", "model.layers.{}.mlp.experts.{e}.down_proj"),
 ];
 
 /// Where a weight lies in its checkpoint.
@@ -102,6 +117,10 @@ pub struct Located {
     pub rows: Option<Rows>,
     /// The tensor has a row for each column of the weight; a vector has not.
     pub transposed: bool,
+    /// Of a transposed tensor, the rows that are the columns of the weight; `None` for all.
+    pub columns: Option<Rows>,
+    /// Which part along the first dimension of a stack it is.
+    pub part: Option<usize>,
     /// Heads whose rows lie in pairs and have to be put in halves.
     pub unpair: Option<usize>,
     /// To be added to each value.
@@ -154,9 +173,14 @@ impl Located {
 
 /// The name that a weight has in this checkpoint, without `.weight`. Checkpoints of a model without its head often leave out
 /// the first part of names, which says that there is one.
-pub(crate) fn stored(name: &Name, facts: &Facts<'_>, layer: &str, suffix: &str) -> String {
+pub(crate) fn stored(name: &Name, facts: &Facts<'_>, layer: &str, member: &str, suffix: &str) -> String {
     let patterns = if facts.is_gguf() { name.gguf } else { name.hf };
-    let full = patterns.split('|').map(|pattern| format!("{}.{suffix}", pattern.replace("{}", layer)));
+    let full = patterns.split('|').flat_map(|pattern| {
+        let base = pattern.replace("{}", layer).replace("{e}", member);
+        // Parameters that are no module of their own have no suffix.
+        let alone = if suffix == "weight" { base.clone() } else { format!("{base}_{suffix}") };
+        [format!("{base}.{suffix}"), alone]
+    });
     let bare = full.clone().filter_map(|name| Some(name.split_once('.')?.1.to_string()));
     let mut all = full.clone().chain(bare);
     let there = all.find(|name| facts.has_tensor(name) == Some(true));
@@ -168,18 +192,22 @@ pub(crate) fn row(page: &Page, base: &str) -> Option<&'static Name> {
     page.names.iter().chain(DECODER).find(|n| n.canonical == base)
 }
 
-/// Finds a weight by its canonical name, such as `layers.3.attn_q` or `layers.3.attn_q.bias`.
+/// Finds a weight by its canonical name, such as `layers.3.attn_q` or `layers.3.attn_q.bias`; members of stacks are numbered,
+/// as in `layers.3.ffn_up_exps#7`.
 pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<Located, Error> {
     let unknown = || Error::NoSuchName { file: facts.file().to_string(), name: canonical.to_string() };
     let (layer, rest) = match canonical.strip_prefix("layers.").and_then(|r| r.split_once('.')) {
         Some((layer, rest)) => (layer, rest),
         None => ("", canonical),
     };
+    let (rest, member) = rest.split_once('#').map_or((rest, None), |(rest, member)| (rest, member.parse().ok()));
     let (base, suffix) = rest.strip_suffix(".bias").map_or((rest, "weight"), |base| (base, "bias"));
     let name = row(page, base).ok_or_else(unknown)?;
-    let tensor = stored(name, facts, layer, suffix);
-    let transposed = name.transposed && !facts.is_gguf();
-    let mut located = Located { tensor, rows: None, unpair: None, offset: 0.0, transposed };
+    let tensor = stored(name, facts, layer, &member.unwrap_or(0usize).to_string(), suffix);
+    // A tensor for each member has its number in the name; without, it is a part of a stack.
+    let own = (if facts.is_gguf() { name.gguf } else { name.hf }).contains("{e}");
+    let (transposed, part) = (name.transposed && !facts.is_gguf(), member.filter(|_| !own));
+    let mut located = Located { tensor, rows: None, unpair: None, offset: 0.0, transposed, columns: None, part };
     match name.fix {
         Fix::UnpairRows(whose) if facts.is_gguf() => {
             let c = crate::decoder::Decoder::read(facts)?;
@@ -192,7 +220,16 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         Fix::Rows(part) => located.rows = Some(rows_of(part, facts)?),
         Fix::HeadRows(part) if facts.is_gguf() => located.rows = Some(rows_of(part, facts)?),
         Fix::HeadRows(part) => located.rows = Some(head_rows(part, facts)?),
-        Fix::None | Fix::UnpairRows(_) | Fix::PlusOne => {}
+        Fix::HfRows(part) if !facts.is_gguf() => located.rows = Some(rows_of(part, facts)?),
+        Fix::LatentHead(whose) if located.tensor.contains("kv_b") => {
+            let (l, head) = (crate::latent::Latent::read(facts)?, located.part.take().unwrap_or(0));
+            let first = head * (l.nope + l.value);
+            match whose {
+                Heads::Value => located.rows = Some(Rows::run(first + l.nope, l.value)),
+                _ => (located.transposed, located.columns) = (true, Some(Rows::run(first, l.nope))),
+            }
+        }
+        Fix::None | Fix::UnpairRows(_) | Fix::PlusOne | Fix::HfRows(_) | Fix::LatentHead(_) => {}
     }
     Ok(located)
 }
@@ -206,6 +243,8 @@ fn rows_of(part: Part, facts: &Facts<'_>) -> Result<Rows, Error> {
         Part::V => Rows::run(q + kv, kv),
         Part::First => Rows::run(0, c.ffn),
         Part::Second => Rows::run(c.ffn, c.ffn),
+        Part::Even => Rows { first: 0, count: c.ffn, block: 1, stride: 2 },
+        Part::Odd => Rows { first: 1, count: c.ffn, block: 1, stride: 2 },
     })
 }
 
@@ -216,7 +255,7 @@ fn head_rows(part: Part, facts: &Facts<'_>) -> Result<Rows, Error> {
         Part::Q => (0, group),
         Part::K => (group, 1),
         Part::V => (group + 1, 1),
-        Part::First | Part::Second => return rows_of(part, facts),
+        _ => return rows_of(part, facts),
     };
     let block = heads * head;
     Ok(Rows { first: first * head, count: c.kv_heads * block, block, stride: (group + 2) * head })

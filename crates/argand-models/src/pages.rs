@@ -12,16 +12,20 @@ macro_rules! pages {
 
 pages! {
     bloom
+    deepseek
     falcon
     gemma2
     gemma3
     gpt2
     gpt_neox
+    gpt_oss
     llama
     mistral
+    mixtral
     phi
     phi3
     qwen2
     qwen3
+    qwen3_moe
     smollm3
 }

@@ -13,6 +13,11 @@ const ROT: Fact<'static> = Fact("rope.dimension_count", "");
 const FACTOR: Fact<'static> = Fact("rope.scaling.factor", "factor");
 const ORIGINAL: Fact<'static> = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
 
+/// How YaRN makes scores larger for contexts that are `factor` times longer (Peng et al. 2023).
+fn grown(factor: f64, k: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 }
+}
+
 /// What a configuration says of a rotary embedding. Newer Hugging Face configurations put all of it under
 /// `rope_parameters`, older ones under `rope_scaling` and beside it.
 pub struct RopeConfig<'f, 'a> {
@@ -188,7 +193,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         let slow = or(Fact("rope.scaling.yarn_beta_slow", "beta_slow"), 1.0)?;
         let (rot, base) = (self.rot as f64, self.base);
         let turning = |turns: f64| rot * (trained / (turns * 2.0 * PI)).ln() / (2.0 * base.ln());
-        let whole = self.facts.bool(hf("rope_scaling.truncate")).unwrap_or(true);
+        let whole = self.facts.bool(hf("rope_scaling.truncate|rope_parameters.truncate")).unwrap_or(true);
         let (low, high) = (turning(fast), turning(slow));
         let (low, high) = if whole { (low.floor(), high.ceil()) } else { (low, high) };
         let (low, high) = (low.max(0.0), high.min(rot - 1.0));
@@ -205,10 +210,28 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     }
 
     fn yarn_magnitude(&self, factor: f64) -> Result<f64, Error> {
-        let grown = |k: f64| if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 };
-        Ok(match (self.field(hf("mscale"))?, self.field(hf("mscale_all_dim"))?) {
-            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => grown(one) / grown(all),
-            _ => grown(1.0),
+        // GGUF files keep one of the two words only: no model tells them apart.
+        let one = if self.facts.is_gguf() { self.mscale_all()? } else { self.field(hf("mscale"))? };
+        Ok(match (one, self.mscale_all()?) {
+            (Some(one), Some(all)) if one != 0.0 && all != 0.0 => grown(factor, one) / grown(factor, all),
+            _ => grown(factor, 1.0),
+        })
+    }
+
+    fn mscale_all(&self) -> Result<Option<f64>, Error> {
+        let value = self.field(Fact("rope.scaling.yarn_log_multiplier", "mscale_all_dim"))?;
+        Ok(value.map(|v| if self.facts.is_gguf() { 10.0 * v } else { v }))
+    }
+
+    /// Factor of the scores of attention where YaRN scales all components and not only those that turn (DeepSeek-AI 2024).
+    ///
+    /// # Errors
+    /// An odd or missing fact.
+    pub fn attention_factor(&self) -> Result<f32, Error> {
+        let all = if self.kind()? == "yarn" { self.mscale_all()? } else { None };
+        Ok(match all {
+            Some(all) => grown(self.need(FACTOR)?, all).powi(2) as f32,
+            None => 1.0,
         })
     }
 

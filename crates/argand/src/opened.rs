@@ -55,14 +55,22 @@ impl Opened {
     pub fn count(&self, codec: Option<Codec>) -> Result<Count> {
         let model = self.model(None)?;
         let stored = |name: &str, elements: usize| match (self, codec) {
-            (_, Some(codec)) => (elements as f64 * codec.bits_per_value() / 8.0).ceil() as usize,
+            (_, Some(codec)) => bytes_in(codec, elements),
             (Self::Config(_), None) => elements * USUAL_BYTES,
             (Self::Checkpoint(checkpoint), None) => {
-                let tensor = model.locate(name).ok().and_then(|l| checkpoint.tensor(&l.tensor));
-                // A part of a joined tensor takes its share.
-                tensor.map_or(0, |t| t.info.bytes() * elements / t.info.elements().max(1))
+                let Ok(located) = model.locate(name) else { return 0 };
+                match checkpoint.tensor(&located.tensor) {
+                    // A part of a joined tensor takes its share.
+                    Some(t) => t.info.bytes() * elements / t.info.elements().max(1),
+                    None if checkpoint.foreign_bytes(&located.tensor).is_some() => bytes_in(Codec::Mxfp4, elements),
+                    None => 0,
+                }
             }
         };
         Ok(argand_graph::count(&model.graph, stored))
     }
+}
+
+fn bytes_in(codec: Codec, elements: usize) -> usize {
+    (elements as f64 * codec.bits_per_value() / 8.0).ceil() as usize
 }

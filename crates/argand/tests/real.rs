@@ -67,7 +67,10 @@ fn step(executor: &mut Executor, tokens: &[u32], past: usize, rows: usize) -> Ve
     let n = tokens.len();
     let logit_rows: Vec<u32> = (n - rows..n).map(|r| r as u32).collect();
     let seqs = [Seq { rows: 0..n, past, pages: &pages }];
-    executor.step(&Batch { tokens, positions: &positions, types: &[], seqs: &seqs, logit_rows: &logit_rows }).unwrap().to_vec()
+    executor
+        .step(&Batch { tokens, positions: &positions, types: &[], seqs: &seqs, logit_rows: &logit_rows })
+        .unwrap()
+        .to_vec()
 }
 
 /// Runs a prompt, in steps of at most 512 rows; logits of the last row.

@@ -37,6 +37,8 @@ pub enum Unary {
     Offset(f32),
     /// `cap * tanh(x / cap)`.
     Softcap(f32),
+    /// `min(max(x, least), most)`.
+    Clamp(f32, f32),
 }
 
 /// An elementwise function of two values.
@@ -80,6 +82,12 @@ dispatch! {
     /// # Panics
     /// The length of `a` is no multiple of that of `b`.
     pub fn binary_in_place(f: Binary, a: &mut [f32], b: &[f32]) = binary_in_place_kernel;
+
+    /// `out[i] += factor * x[i]`.
+    ///
+    /// # Panics
+    /// The lengths differ.
+    pub fn add_scaled(factor: f32, x: &[f32], out: &mut [f32]) = add_scaled_kernel;
 
     /// Root-mean-square norm of each row of `cols` values:
     /// `out = x / sqrt(mean(x^2) + eps) * weight`, `weight` being all ones when absent.
@@ -247,6 +255,7 @@ macro_rules! with_unary {
             Unary::Rsqrt => $run!(|x| $s.div($s.splat(1.0), $s.sqrt(x))),
             Unary::Scale(factor) => $run!(|x| $s.mul(x, $s.splat(factor))),
             Unary::Offset(constant) => $run!(|x| $s.add(x, $s.splat(constant))),
+            Unary::Clamp(least, most) => $run!(|x| $s.min($s.splat(most), $s.max($s.splat(least), x))),
             Unary::Softcap(cap) => $run!(|x| softcap($s, x, cap)),
         }
     };
@@ -333,6 +342,24 @@ fn binary_in_place_kernel<S: Simd>(s: S, f: Binary, a: &mut [f32], b: &[f32]) {
     let p = a.as_mut_ptr();
     // SAFETY: checked above; input and output are the same slice.
     unsafe { binary_raw(s, f, a.len(), p, b, p) }
+}
+
+#[inline(always)]
+fn add_scaled_kernel<S: Simd>(s: S, factor: f32, x: &[f32], out: &mut [f32]) {
+    assert_eq!(x.len(), out.len());
+    let (p, factor) = (out.as_mut_ptr(), s.splat(factor));
+    // SAFETY: the lengths are equal; `x` cannot overlap `out`, which is input and output.
+    unsafe {
+        zip(
+            s,
+            x.len(),
+            p,
+            x.as_ptr(),
+            p,
+            #[inline(always)]
+            |sum, x| s.fma(x, factor, sum),
+        )
+    }
 }
 
 /// The rows of `x` and `out`.

@@ -3,8 +3,8 @@
 use super::weights::Weights;
 use argand_codec::Codec;
 use argand_graph::{
-    AttentionSpec, BatchInput, Buckets, Builder, F, Graph, KvSpec, Mask, Pool, Rope, RopeFreqs, RopeStyle, ScoreBias,
-    T, Unary,
+    AttentionSpec, BatchInput, Buckets, Builder, F, Graph, KvSpec, Mask, Pool, Rope, RopeFreqs, RopeStyle, Routing,
+    Score, ScoreBias, T, Unary,
 };
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ impl Model {
 }
 
 /// Floats, blocks of 32 and blocks of 256 values.
-pub fn models() -> [Model; 4] {
-    [llama(|_| Codec::F32), llama(legacy), gemma(), classic(legacy)]
+pub fn models() -> [Model; 5] {
+    [llama(|_| Codec::F32), llama(legacy), gemma(), classic(legacy), mixture()]
 }
 
 fn legacy(name: &str) -> Codec {
@@ -88,6 +88,35 @@ pub fn classic(codec: impl Fn(&str) -> Codec) -> Model {
     });
     let output = x.logit_rows().layer_norm("output_norm", EPS, true).linear("output", VOCAB).value();
     Model::new("classic", g.finish(output).unwrap(), codec)
+}
+
+/// Two mixtures of experts, of which the first is gated and the second clamped, and attention whose queries meet a matrix for
+/// each head. Both routers see the embedding itself, because rounding before a choice may change it.
+pub fn mixture() -> Model {
+    let g = Builder::new("mixture");
+    let (dim, experts, width) = (64, 6, 96);
+    let kv = KvSpec { heads: 1, dim_k: 40, dim_v: 32, window: None };
+    let softmax = Routing { chosen: 2, score: Score::Softmax, groups: None, normalised: true, scale: F(1.0) };
+    let sigmoid = Routing { chosen: 3, score: Score::Sigmoid, normalised: false, scale: F(0.5), ..softmax };
+    let x = g.embed("token_embd", VOCAB, dim);
+    let x = x.repeat("layers", &[()], |x, ()| {
+        let routes = x.linear("router", experts).route(&softmax, None);
+        let met = |h: T<'_>, name, out| h.linear_routed(name, routes, 2, out, false);
+        let h = met(x, "ffn_gate_exps", width).unary(Unary::Silu) * met(x, "ffn_up_exps", width);
+        let y = met(h, "ffn_down_exps", dim).combine(routes);
+        let routes = x.linear_bias("router_2", experts, true).route(&sigmoid, Some("correction"));
+        let up = x.linear_routed("up_exps", routes, 3, width, true).clamp(-0.5, 1.0);
+        let y = y + up.linear_routed("down_exps", routes, 3, dim, true).combine(routes);
+        let x = x + y;
+        let q = x.linear("attn_q", HEADS * 24).heads(HEADS);
+        let q = q.slice(0, 16).linear_each("attn_k_b", 32).concat(q.slice(16, 8));
+        let k = x.linear("attn_k", 40).heads(1);
+        let seen = q.attend(k, k.slice(0, 32), &AttentionSpec::new(HEADS, kv, 0.2));
+        x + seen.heads(HEADS).linear_each("attn_v_b", 16).merge().linear("attn_out", dim)
+    });
+    let output = x.logit_rows().rms_norm("output_norm", EPS).linear("output", VOCAB).value();
+    let exact = |name: &str| name.contains("router") || name == "token_embd";
+    Model::new("mixture", g.finish(output).unwrap(), |name| if exact(name) { Codec::F32 } else { Codec::Q8_0 })
 }
 
 /// Layers that see both ways, one of them near tokens only, biases by distance, and one vector of length 1 for each sequence.

@@ -8,8 +8,8 @@ use super::Random;
 use super::weights::{Tensor, Weights};
 use argand_cpu::kv::KvType;
 use argand_graph::{
-    AttentionSpec, BatchInput, Binary, Body, Graph, Mask, NormKind, Op, Pool, Rope, RopeStyle, ScoreBias, Unary, Value,
-    layer_prefix,
+    AttentionSpec, BatchInput, Binary, Body, Graph, Mask, NormKind, Op, Pool, Rope, RopeStyle, Routing, Score,
+    ScoreBias, Unary, Value, layer_prefix,
 };
 
 /// Half the distance of 1 to the next `f32`.
@@ -163,6 +163,31 @@ impl Interpreter<'_> {
                     }
                 }
             }
+            Op::Slice { from, len } => {
+                input(0).chunks(last(ins[0])).flat_map(|x| &x[*from..from + len]).copied().collect()
+            }
+            Op::Concat => {
+                let pairs = input(0).chunks(last(ins[0])).zip(input(1).chunks(last(ins[1])));
+                pairs.flat_map(|(a, b)| [a, b].concat()).collect()
+            }
+            Op::Route(r) => input(0).chunks(last(v)).flat_map(|logits| self.route(r, logits, weight(1))).collect(),
+            Op::GroupedLinear { slots, routed } => {
+                let bias = weight(2 + usize::from(*routed));
+                let each = body.node(ins[0]).ty.shape().len() == 3;
+                let routes = routed.then(|| input(2).chunks(last(ins[2])));
+                self.grouped(input(0), weight(1).unwrap(), bias, routes, *slots, each)
+            }
+            Op::Combine => {
+                let (d, weights) = (last(v), input(1).chunks(last(ins[1])));
+                let slots = input(0).len() / weights.len() / d;
+                let rows = input(0).chunks(slots * d).zip(weights);
+                rows.flat_map(|(y, weights)| {
+                    let met: Vec<_> = y.chunks(d).zip(weights.iter().filter(|w| **w != 0.0)).collect();
+                    (0..d).map(|i| self.sum(met.iter().map(|(y, w)| y[i] * **w))).collect::<Vec<_>>()
+                })
+                .collect()
+            }
+            Op::Clamp { least, most } => map(&|x| x.max(f64::from(least.0)).min(f64::from(most.0))),
             Op::Softmax => input(0).chunks(last(v)).flat_map(|x| self.softmax(x, None)).collect(),
             Op::Linear => self.linear(input(0), weight(1).unwrap(), weight(2)),
             Op::Norm { kind, eps } => self.norm(*kind, input(0), last(v), f64::from(eps.0), [weight(1), weight(2)]),
@@ -224,6 +249,54 @@ impl Interpreter<'_> {
                 let y = (x - centre) / (squares + eps).sqrt() * at(wb[0], i, 1.0);
                 let y = self.rounded(y, FUNCTION);
                 out.push(self.rounded(y + at(wb[1], i, 0.0), 1.0));
+            }
+        }
+        out
+    }
+
+    /// Groups of experts are tested with the kernel.
+    fn route(&mut self, r: &Routing, logits: &[f64], correction: Option<&Tensor>) -> Vec<f64> {
+        assert_eq!(r.groups, None);
+        let scores = match r.score {
+            Score::Softmax => self.softmax(logits, None),
+            Score::Sigmoid => logits.iter().map(|x| self.rounded(1.0 / (1.0 + (-x).exp()), FUNCTION)).collect(),
+        };
+        let choice = |e: usize| scores[e] + correction.map_or(0.0, |c| c.values[e]);
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| choice(*b).total_cmp(&choice(*a)));
+        let total: f64 = order[..r.chosen].iter().map(|e| scores[*e]).sum();
+        let factor = f64::from(r.scale.0) / if r.normalised { total } else { 1.0 };
+        let mut weights = vec![0.0; scores.len()];
+        order[..r.chosen].iter().for_each(|e| weights[*e] = scores[*e] * factor);
+        weights
+    }
+
+    fn grouped<'r>(
+        &mut self,
+        x: &[f64],
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        mut routes: Option<impl Iterator<Item = &'r [f64]>>,
+        slots: usize,
+        each: bool,
+    ) -> Vec<f64> {
+        let rows = w.rows / w.members;
+        let mut out = Vec::new();
+        for x in x.chunks(w.cols * if each { slots } else { 1 }) {
+            let members: Vec<usize> = match &mut routes {
+                None => (0..slots).collect(),
+                Some(routes) => {
+                    let weights = routes.next().unwrap();
+                    (0..weights.len()).filter(|e| weights[*e] != 0.0).collect()
+                }
+            };
+            for (slot, member) in members.into_iter().enumerate() {
+                let x = &x[if each { slot * w.cols } else { 0 }..][..w.cols];
+                let values = w.values[member * rows * w.cols..][..rows * w.cols].to_vec();
+                let part = Tensor { values, rows, members: 1, ..w.clone() };
+                let made = self.linear(x, &part, None);
+                let bias = |o: usize| bias.map_or(0.0, |b| b.values[member * rows + o]);
+                out.extend(made.iter().enumerate().map(|(o, y)| y + bias(o)));
             }
         }
         out

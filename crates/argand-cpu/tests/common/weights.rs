@@ -9,10 +9,13 @@ use std::collections::HashMap;
 use std::error::Error;
 
 /// A coded weight and the values that it stands for.
+#[derive(Clone)]
 pub struct Tensor {
     pub codec: Codec,
     pub rows: usize,
     pub cols: usize,
+    /// Of a stack: how many of these rows follow one another.
+    pub members: usize,
     offset: f32,
     bytes: Vec<u8>,
     pub values: Vec<f64>,
@@ -38,6 +41,10 @@ impl Tensor {
                 let coded = codec(&w.name);
                 (if cols % coded.block_len() == 0 { coded } else { Codec::F32 }, *rows, *cols)
             }
+            [members, rows, cols] => {
+                let coded = codec(&w.name);
+                (if cols % coded.block_len() == 0 { coded } else { Codec::F32 }, members * rows, *cols)
+            }
             shape => (Codec::F32, 1, shape[0]),
         };
         // Some files store the weight of a norm minus one.
@@ -55,15 +62,19 @@ impl Tensor {
         let mut decoded = vec![0.0; rows * cols];
         codec.decode(&bytes, &mut decoded).unwrap();
         let values = decoded.iter().map(|v| f64::from(v + offset)).collect();
-        Tensor { codec, rows, cols, offset, bytes, values }
+        let members =
+            if w.shape.len() == 3 || w.name.ends_with(".bias") && w.shape.len() == 2 { w.shape[0] } else { 1 };
+        Tensor { codec, rows, cols, members, offset, bytes, values }
     }
 }
 
 impl WeightSource for Weights {
     fn weight(&self, name: &str) -> Result<Stored<'_>, Box<dyn Error + Send + Sync>> {
+        let (name, member) = name.split_once('#').unwrap_or((name, "0"));
         let t = self.0.get(name).ok_or_else(|| format!("no weight `{name}`"))?;
-        let size = t.bytes.len() / t.rows;
-        let row = Box::new(move |row: usize| Cow::Borrowed(&t.bytes[row * size..][..size]));
-        Ok(Stored { codec: t.codec, rows: t.rows, cols: t.cols, offset: t.offset, row })
+        let (size, rows) = (t.bytes.len() / t.rows, t.rows / t.members);
+        let first = member.parse::<usize>()? * rows;
+        let row = Box::new(move |row: usize| Cow::Borrowed(&t.bytes[(first + row) * size..][..size]));
+        Ok(Stored { codec: t.codec, rows, cols: t.cols, offset: t.offset, row })
     }
 }

@@ -2,7 +2,8 @@
 //! in GGUF files.
 
 use crate::decoder::{Decoder, Layer, pre_norm_block};
-use crate::facts::Facts;
+use crate::facts::{Fact, Facts};
+use crate::moe;
 use crate::names::{Fix, Heads, Name, name};
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
@@ -18,6 +19,9 @@ pub(super) const PAIRED: &[Name] = &[
 ];
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
+    if f.maybe_usize(Fact(moe::EXPERTS.0, ""))?.is_some_and(|experts| experts > 0) {
+        return super::mixtral::graph(f);
+    }
     let c = Decoder::read(f)?;
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
     let layers = vec![Layer { window: None, rope: Some(rope) }; c.layers];

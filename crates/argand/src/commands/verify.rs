@@ -160,7 +160,13 @@ impl Verify {
             let positions: Vec<u32> = range.clone().map(|p| p as u32).collect();
             let seqs = [Seq { rows: 0..range.len(), past: range.start, pages: &pages }];
             let last = [range.len() as u32 - 1];
-            let batch = Batch { tokens: &all[range.clone()], positions: &positions, types: &[], seqs: &seqs, logit_rows: &last };
+            let batch = Batch {
+                tokens: &all[range.clone()],
+                positions: &positions,
+                types: &[],
+                seqs: &seqs,
+                logit_rows: &last,
+            };
             let what = if step == 0 { "prompt" } else { "next token" };
             let mut observer = |name: &str, values: &[f32], _: usize| {
                 named.push(Named { name: format!("{what}: {name}"), values: values.to_vec() });

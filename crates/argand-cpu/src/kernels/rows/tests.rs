@@ -48,11 +48,13 @@ fn exact_unary(f: Unary, x: f32) -> f64 {
         Unary::Scale(factor) => x * f64::from(factor),
         Unary::Offset(offset) => x + f64::from(offset),
         Unary::Rsqrt => 1.0 / x.sqrt(),
+        Unary::Clamp(least, most) => x.max(f64::from(least)).min(f64::from(most)),
         Unary::Softcap(cap) => f64::from(cap) * (x / f64::from(cap)).tanh(),
     }
 }
 
-const UNARIES: [Unary; 11] = [
+const UNARIES: [Unary; 12] = [
+    Unary::Clamp(-3.0, 7.0),
     Unary::Relu,
     Unary::Relu2,
     Unary::GeluQuick,

@@ -1,0 +1,166 @@
+//! The weights of a checkpoint as an executor wants them: rows by canonical name, whatever the order in which files store them.
+//!
+//! Which tensor, which rows and which way round are told by the names of the model; nothing here knows an architecture.
+
+use argand_codec::Codec;
+use argand_cpu::{Stored, WeightSource};
+use argand_models::names::Located;
+use argand_weights::{Checkpoint, TensorView};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Weights of a checkpoint by canonical name.
+pub(crate) struct Source {
+    checkpoint: Arc<Checkpoint>,
+    located: HashMap<String, Located>,
+}
+
+/// A matrix as it is stored.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    codec: Codec,
+    rows: usize,
+    cols: usize,
+    bytes: &'a [u8],
+}
+
+impl Source {
+    pub(crate) fn new(
+        checkpoint: &Arc<Checkpoint>,
+        model: &argand_models::Model<'_>,
+    ) -> Result<Self, argand_models::Error> {
+        let mut located = HashMap::new();
+        for w in model.graph.weights() {
+            let members = match w.shape.as_slice() {
+                [members, _, _] => Some(*members),
+                [members, _] if w.name.ends_with(".bias") => Some(*members),
+                _ => None,
+            };
+            match members {
+                None => drop(located.insert(w.name.clone(), model.locate(&w.name)?)),
+                Some(members) => {
+                    for name in (0..members).map(|i| format!("{}#{i}", w.name)) {
+                        let found = model.locate(&name)?;
+                        located.insert(name, found);
+                    }
+                }
+            }
+        }
+        Ok(Source { checkpoint: Arc::clone(checkpoint), located })
+    }
+
+    fn find(&self, name: &str) -> Result<(&Located, TensorView<'_>), argand_weights::Error> {
+        let located = &self.located[name];
+        Ok((located, self.checkpoint.require(&located.tensor)?))
+    }
+
+    /// MXFP4 as Hugging Face files have it: blocks `[.., rows, groups, 16]`, two neighbours in a byte, and scales beside them.
+    fn mxfp4(&self, located: &Located) -> Result<Stored<'_>, Failure> {
+        let blocks = self.foreign(&located.tensor)?;
+        let scales = self.foreign(&located.tensor.replace("_blocks", "_scales"))?;
+        let odd = || format!("tensor `{}` is {:?}, its scales {:?}", located.tensor, blocks.0, scales.0);
+        let (&[parts, all, groups, 16], Some(part)) = (blocks.0, located.part) else { return Err(odd().into()) };
+        if scales.0 != [parts, all, groups] || part >= parts {
+            return Err(odd().into());
+        }
+        let rows = rows_of(located, all)?;
+        let located = located.clone();
+        let row = move |i: usize| {
+            let first = (part * all + located.source_row(i, rows)) * groups;
+            let mut row = Vec::with_capacity(17 * groups);
+            for block in first..first + groups {
+                row.push(scales.1[block]);
+                let levels = &blocks.1[16 * block..][..16];
+                // A file of blocks has values 16 apart in a byte.
+                let level = |i: usize| levels[i / 2] >> (4 * (i % 2)) & 15;
+                row.extend((0..16).map(|i| level(i) | level(i + 16) << 4));
+            }
+            Cow::Owned(row)
+        };
+        Ok(Stored { codec: Codec::Mxfp4, rows, cols: 32 * groups, offset: 0.0, row: Box::new(row) })
+    }
+
+    /// Shape and bytes of a tensor whose elements are no weights by themselves.
+    fn foreign(&self, name: &str) -> Result<(&[usize], &[u8]), Failure> {
+        let tensor = self.checkpoint.foreign_tensors().iter().find(|t| t.name == name && t.dtype == "U8");
+        match (tensor, self.checkpoint.foreign_bytes(name)) {
+            (Some(tensor), Some(bytes)) => Ok((&tensor.shape, bytes)),
+            _ => Err(format!("tensor `{name}` is missing, or does not hold bytes").into()),
+        }
+    }
+}
+
+/// Rows of a weight that takes some of `all` rows.
+fn rows_of(located: &Located, all: usize) -> Result<usize, Failure> {
+    if located.rows.is_some_and(|rows| rows.end() > all) {
+        return Err(format!("tensor `{}` has {all} rows, too few for its parts", located.tensor).into());
+    }
+    Ok(located.rows.map_or(all, |rows| rows.count))
+}
+
+/// The part of a tensor that a weight is made of, with a vector as one row, or as many where its values move.
+fn matrix<'a>(located: &Located, tensor: &TensorView<'a>) -> Result<(Matrix<'a>, bool), Failure> {
+    let (mut shape, mut bytes) = (tensor.info.shape.as_slice(), tensor.bytes);
+    if let Some(part) = located.part {
+        let (parts, rest) = shape.split_first().map_or((0, shape), |(parts, rest)| (*parts, rest));
+        if part >= parts {
+            return Err(format!("tensor `{}` has {parts} parts; number {part} is missing", located.tensor).into());
+        }
+        let size = bytes.len() / parts;
+        (shape, bytes) = (rest, &bytes[part * size..][..size]);
+    }
+    // A bias goes with the rows of its weight, so its values are rows too where those are moved or parted.
+    let vector = shape.len() == 1;
+    let moved = vector && (located.rows.is_some() || located.unpair.is_some());
+    let cols = if moved { 1 } else { shape.last().copied().unwrap_or(1) };
+    let rows = shape.iter().product::<usize>() / cols.max(1);
+    Ok((Matrix { codec: tensor.info.codec, rows, cols, bytes }, vector))
+}
+
+impl WeightSource for Source {
+    fn weight(&self, name: &str) -> Result<Stored<'_>, Failure> {
+        let located = &self.located[name];
+        if located.tensor.ends_with("_blocks") {
+            return self.mxfp4(located);
+        }
+        let (located, tensor) = self.find(name)?;
+        let (m, vector) = matrix(located, &tensor)?;
+        let located = located.clone();
+        if located.transposed && !vector {
+            return transposed(m, located);
+        }
+        let rows = rows_of(&located, m.rows)?;
+        let (size, offset) = (m.codec.row_bytes(m.cols)?, located.offset);
+        let row = move |i| Cow::Borrowed(&m.bytes[located.source_row(i, rows) * size..][..size]);
+        Ok(Stored { codec: m.codec, rows, cols: m.cols, offset, row: Box::new(row) })
+    }
+
+    fn release(&self, name: &str) {
+        if let Ok((_, tensor)) = self.find(name) {
+            self.checkpoint.release(&tensor);
+        }
+    }
+}
+
+/// A weight whose rows are columns of what is stored.
+fn transposed(m: Matrix<'_>, located: Located) -> Result<Stored<'_>, Failure> {
+    let codec = m.codec;
+    if codec.block_len() != 1 {
+        return Err(format!("tensor `{}`: a matrix in {codec} cannot be read by columns", located.tensor).into());
+    }
+    if located.columns.is_some_and(|columns| columns.end() > m.rows) {
+        return Err(format!("tensor `{}` has {} rows, too few for its parts", located.tensor, m.rows).into());
+    }
+    let (rows, cols) = (rows_of(&located, m.cols)?, located.columns.map_or(m.rows, |columns| columns.count));
+    let (size, offset) = (codec.block_bytes(), located.offset);
+    let row = move |i| {
+        let column = located.source_row(i, rows);
+        let stored = |k: usize| located.columns.map_or(k, |columns| columns.at(k));
+        let values = (0..cols).map(|k| &m.bytes[(stored(k) * m.cols + column) * size..][..size]);
+        Cow::Owned(values.collect::<Vec<_>>().concat())
+    };
+    Ok(Stored { codec, rows, cols, offset, row: Box::new(row) })
+}

@@ -1,0 +1,56 @@
+//! Every page from its configuration alone: a sound graph that can be counted and drawn, before any weight is read.
+
+use argand_graph::draw::{Format, draw};
+use argand_graph::{At, count};
+use argand_models::{Model, PAGES};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn configs() -> Vec<(String, serde_json::Value)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny");
+    let read = |e: std::io::Result<std::fs::DirEntry>| {
+        let path = e.unwrap().path();
+        let text = std::fs::read_to_string(path.join("config.json")).unwrap();
+        (path.file_name().unwrap().to_string_lossy().into_owned(), serde_json::from_str(&text).unwrap())
+    };
+    std::fs::read_dir(dir).unwrap().map(read).collect()
+}
+
+#[test]
+fn every_configuration_builds_a_graph_that_can_be_counted_and_drawn() {
+    let mut seen = BTreeSet::new();
+    for (name, config) in configs() {
+        let model = Model::from_config(&config, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        seen.insert(model.page.name);
+        argand_graph::check::check(&model.graph).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let counted = count(&model.graph, |_, n| 4 * n);
+        let one = At::step(1, 0);
+        // Every stored parameter is known to somebody, and each product is two operations for each parameter that it reads.
+        let listed: usize = counted.rows.iter().map(|r| r.params).sum();
+        assert!(listed >= counted.params, "{name}: {listed} of {} parameters", counted.params);
+        assert!(counted.read_bytes(&one) <= 4.0 * listed as f64, "{name}");
+        assert!(counted.total(|r| &r.flops).at(&one) > 0.0, "{name}");
+        for format in [Format::Text, Format::Dot, Format::Svg, Format::Json] {
+            assert!(draw(&model.graph, format).contains("attn"), "{name} as {format:?}");
+        }
+        for w in model.graph.weights() {
+            let member = if w.shape.len() == 3 { "#0" } else { "" };
+            model.locate(&format!("{}{member}", w.name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
+    let missing: Vec<_> = PAGES.iter().filter(|p| !seen.contains(p.name)).map(|p| p.name).collect();
+    assert!(missing.is_empty(), "no configuration for {missing:?}");
+}
+
+/// A step of one token reads the experts that it meets, one of many tokens all of them.
+#[test]
+fn only_chosen_experts_are_read() {
+    let (_, config) = configs().into_iter().find(|(name, _)| name == "qwen3_moe").unwrap();
+    let model = Model::from_config(&config, None).unwrap();
+    let counted = count(&model.graph, |_, n| 4 * n);
+    let row = counted.rows.iter().find(|r| r.name == "ffn_up_exps").unwrap();
+    // Three of six experts, each of 9 x 16 values, in two layers.
+    assert_eq!(row.read_bytes(&At::step(1, 0)), f64::from(4 * 2 * 3 * 9 * 16));
+    assert_eq!(row.read_bytes(&At::step(100, 0)), f64::from(4 * 2 * 6 * 9 * 16));
+    assert_eq!(row.flops.at(&At::step(1, 0)), f64::from(2 * 2 * 3 * 9 * 16));
+}
