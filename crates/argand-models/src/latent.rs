@@ -60,6 +60,6 @@ impl Latent {
         let kv = KvSpec { heads: 1, dim_k: self.rank + self.turned, dim_v: self.rank, window: None };
         let seen = q.attend(key, latent, &AttentionSpec::new(c.heads, kv, scale)).named("attn_latent");
         let values = seen.heads(c.heads).linear_each("attn_v_b", self.value);
-        values.merge().named("attn").linear("attn_out", c.dim)
+        values.named("attn").merge().linear("attn_out", c.dim)
     }
 }
