@@ -101,7 +101,7 @@ pub fn mixture() -> Model {
     let x = g.embed("token_embd", VOCAB, dim);
     let x = x.repeat("layers", &[()], |x, ()| {
         let routes = x.linear("router", experts).route(&softmax, None);
-        let met = |h: T<'_>, name, out| h.linear_routed(name, routes, 2, out, false);
+        let met = |h, name, out| T::linear_routed(h, name, routes, 2, out, false);
         let h = met(x, "ffn_gate_exps", width).unary(Unary::Silu) * met(x, "ffn_up_exps", width);
         let y = met(h, "ffn_down_exps", dim).combine(routes);
         let routes = x.linear_bias("router_2", experts, true).route(&sigmoid, Some("correction"));

@@ -292,9 +292,7 @@ impl Interpreter<'_> {
             };
             for (slot, member) in members.into_iter().enumerate() {
                 let x = &x[if each { slot * w.cols } else { 0 }..][..w.cols];
-                let values = w.values[member * rows * w.cols..][..rows * w.cols].to_vec();
-                let part = Tensor { values, rows, members: 1, ..w.clone() };
-                let made = self.linear(x, &part, None);
+                let made = self.linear(x, &w.member(member), None);
                 let bias = |o: usize| bias.map_or(0.0, |b| b.values[member * rows + o]);
                 out.extend(made.iter().enumerate().map(|(o, y)| y + bias(o)));
             }

@@ -66,6 +66,15 @@ impl Tensor {
             if w.shape.len() == 3 || w.name.ends_with(".bias") && w.shape.len() == 2 { w.shape[0] } else { 1 };
         Tensor { codec, rows, cols, members, offset, bytes, values }
     }
+
+    /// One matrix of a stack.
+    pub fn member(&self, member: usize) -> Tensor {
+        let rows = self.rows / self.members;
+        let values = self.values[member * rows * self.cols..][..rows * self.cols].to_vec();
+        let size = self.bytes.len() / self.members;
+        let bytes = self.bytes[member * size..][..size].to_vec();
+        Tensor { rows, members: 1, bytes, values, ..*self }
+    }
 }
 
 impl WeightSource for Weights {
