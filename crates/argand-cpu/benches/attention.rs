@@ -83,6 +83,7 @@ fn step(tier: Tier, cache: &Cache, heads: usize, past: usize, rows: usize) -> f6
                     window: None,
                     scale: 1.0 / (spec.dim_k as f32).sqrt(),
                     softcap: None,
+                    bias: None,
                     sinks: None,
                     out: out[row * width..].as_mut_ptr(),
                     out_stride: width,

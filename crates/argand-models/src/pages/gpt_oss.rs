@@ -34,7 +34,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let experts = Experts { bias: true, limit: Some(limit), ..Experts::read(f, &c)? };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
     let (window, types) = (f.maybe_usize(facts::WINDOW)?, f.words(hf("layer_types")));
-    let slides = |i: usize| types.as_ref().and_then(|t| t.get(i)).map_or(i % 2 == 0, |t| t == "sliding_attention");
+    let slides = |i: usize| types.as_ref().and_then(|t| t.get(i)).map_or(i.is_multiple_of(2), |t| t == "sliding_attention");
     let layer = |i| Layer { window: window.filter(|_| slides(i)), rope: Some(rope.clone()) };
     c.graph("gpt_oss", &(0..c.layers).map(layer).collect::<Vec<_>>(), |x, l| {
         let x = x + c.attention(c.norm(x, "attn_norm"), l);
