@@ -16,15 +16,16 @@ ROUTING = ("ffn_gate_inp", "ffn_moe_weights", "ffn_moe_topk")
 
 
 class Recorder:
-    """Holds the values of a run by name, each as [rows, width]."""
+    """Holds the values of a run by name, each as [rows, width]; `channels_first` turns those of convolutions."""
 
-    def __init__(self):
-        self.values = {}
+    def __init__(self, channels_first=False):
+        self.values, self.channels_first = {}, channels_first
 
     def put(self, name, value):
         """Keeps a value of [..., rows, width] or of [1, rows, heads, head_dim]."""
         value = value.detach().float()
-        value = value.flatten(2) if value.dim() > 3 else value
+        if value.dim() > 3:
+            value = value.movedim(1, -1) if self.channels_first else value.flatten(2)
         self.values[name] = value.reshape(-1, value.shape[-1]).clone()
 
     def tap(self, root, table, prefix="", split=None):
@@ -52,7 +53,7 @@ class Recorder:
     def take(self, names, value, split):
         """Shares a value out among its names."""
         if len(names) == 1:
-            value = value[0] if isinstance(value, tuple) else value
+            value = value if torch.is_tensor(value) else value[0]
             value = split(value) if split else value
             self.put(names[0], value)
         elif names[0].endswith(ROUTING[0]):

@@ -10,11 +10,14 @@ import torch
 
 import decoders
 import encoders
+import images
+import networks
+import recurrent
 import sentences
 import sequences
 import vision
 
-KINDS = (decoders, encoders, sentences, sequences, vision)
+KINDS = (decoders, encoders, sentences, sequences, vision, images, networks, recurrent)
 
 
 if __name__ == "__main__":

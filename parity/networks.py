@@ -1,0 +1,176 @@
+"""Convolutional networks: ResNet and MobileNetV2 of transformers, an EfficientNet-Lite and the DCGAN generator in torch.
+
+Values of pictures are [images x height x width, channels], the last fastest."""
+
+import torch
+from torch import nn
+
+import reference
+from record import Recorder
+
+FOLDER = reference.TESTS / "tiny_cnn"
+
+
+class Lite(nn.Module):
+    """EfficientNet-Lite: inverted bottlenecks without squeeze and excitation, ReLU6, padding as TensorFlow has it."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.stem = convolution(3, config["stem"], 3, 2)
+        width, blocks = config["stem"], []
+        for stage in config["stages"]:
+            for i in range(stage["depth"]):
+                stride = stage["stride"] if i == 0 else 1
+                blocks.append(Inverted(width, stage["width"], stage["expand"], stage["kernel"], stride))
+                width = stage["width"]
+        self.blocks = nn.ModuleList(blocks)
+        self.head = convolution(width, config["head"], 1, 1)
+        self.classifier = nn.Linear(config["head"], config["num_labels"])
+
+    def forward(self, pixels):
+        x = self.stem(pixels)
+        for block in self.blocks:
+            x = block(x)
+        return self.classifier(self.head(x).mean((2, 3)))
+
+
+class Same(nn.Module):
+    """Zeros around a picture so that the output has ceil(size / stride) pixels, the odd one at the end."""
+
+    def __init__(self, kernel, stride):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x):
+        pad = []
+        for size in reversed(x.shape[2:]):
+            total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+            pad += [total // 2, total - total // 2]
+        return nn.functional.pad(x, pad)
+
+
+def convolution(inputs, outputs, kernel, stride, groups=1, act=True):
+    """Padding, convolution, norm and activation."""
+    parts = [Same(kernel, stride), nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)]
+    return nn.Sequential(*parts, nn.BatchNorm2d(outputs, eps=1e-3), *([nn.ReLU6()] if act else []))
+
+
+class Inverted(nn.Module):
+    """Expansion, depthwise convolution, projection, and the input again where its shape is the same."""
+
+    def __init__(self, inputs, outputs, expand, kernel, stride):
+        super().__init__()
+        inner = inputs * expand
+        self.residual = stride == 1 and inputs == outputs
+        self.expand = convolution(inputs, inner, 1, 1) if expand > 1 else nn.Identity()
+        self.depthwise = convolution(inner, inner, kernel, stride, groups=inner)
+        self.project = convolution(inner, outputs, 1, 1, act=False)
+
+    def forward(self, x):
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y
+
+
+class Generator(nn.Module):
+    """The generator of DCGAN (Radford et al. 2016) with the names of the usual checkpoints."""
+
+    def __init__(self, config):
+        super().__init__()
+        widths = [config["latent"], *config["widths"]]
+        parts = []
+        for i, (a, b) in enumerate(zip(widths, widths[1:])):
+            stride, padding = (1, 0) if i == 0 else (2, 1)
+            parts += [nn.ConvTranspose2d(a, b, 4, stride, padding, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        self.main = nn.Sequential(*parts, nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1, bias=False), nn.Tanh())
+
+    def forward(self, latent):
+        return self.main(latent)
+
+
+def stage(width, depth, expand, kernel, stride):
+    """A stage of EfficientNet-Lite."""
+    return {"width": width, "depth": depth, "expand": expand, "kernel": kernel, "stride": stride}
+
+
+def resnet(layer_type, widths):
+    """A ResNet checkpoint of transformers."""
+    return {
+        "architectures": ["ResNetForImageClassification"],
+        "model_type": "resnet",
+        "depths": [1, 2],
+        "downsample_in_bottleneck": False,
+        "downsample_in_first_stage": False,
+        "embedding_size": 6,
+        "hidden_act": "relu",
+        "hidden_sizes": widths,
+        "id2label": {"0": "left", "1": "middle", "2": "right"},
+        "label2id": {"left": 0, "middle": 1, "right": 2},
+        "layer_type": layer_type,
+        "num_channels": 3,
+        "torch_dtype": "float32",
+    }
+
+
+MOBILENET = {
+    "architectures": ["MobileNetV2ForImageClassification"],
+    "model_type": "mobilenet_v2",
+    "depth_divisible_by": 4,
+    "depth_multiplier": 0.05,
+    "expand_ratio": 2,
+    "finegrained_output": False,
+    "first_layer_is_expansion": True,
+    "hidden_act": "relu6",
+    "id2label": {"0": "left", "1": "middle", "2": "right"},
+    "image_size": 33,
+    "label2id": {"left": 0, "middle": 1, "right": 2},
+    "layer_norm_eps": 0.001,
+    "min_depth": 4,
+    "num_channels": 3,
+    "output_stride": 32,
+    "tf_padding": True,
+    "torch_dtype": "float32",
+}
+RESNET_TAPS = {"embd": "resnet.embedder", "pooled": "resnet.pooler"} | {
+    f"stages.{i}.layers.{j}": f"resnet.encoder.stages.{i}.layers.{j}" for i in range(2) for j in range(2)
+}
+MOBILENET_TAPS = {"embd": "mobilenet_v2.conv_stem", "head": "mobilenet_v2.conv_1x1", "pooled": "mobilenet_v2.pooler"} | {
+    f"layers.{i}": f"mobilenet_v2.layer.{i}" for i in range(16)
+}
+LITE = {
+    "model_type": "efficientnet_lite",
+    "stem": 6,
+    "stages": [stage(5, 1, 1, 3, 1), stage(6, 2, 3, 3, 2), stage(8, 2, 2, 5, 2)],
+    "head": 16,
+    "num_labels": 3,
+}
+LITE_TAPS = {"embd": "stem", "head": "head"} | {f"layers.{i}": f"blocks.{i}" for i in range(5)}
+LITE_TAPS |= {f"layers.1.{name}": f"blocks.1.{name}" for name in ("expand", "depthwise", "project")}
+DCGAN = {"model_type": "dcgan", "latent": 7, "widths": [10, 6]}
+DCGAN_TAPS = {"layers.0": "main.2", "layers.1": "main.5"}
+
+# Fixture -> configuration, its module if it is not transformers', taps, and the shape of an input.
+VARIANTS = {
+    "resnet_basic": (resnet("basic", [6, 10]), None, RESNET_TAPS, (2, 3, 21, 17)),
+    "resnet_bottleneck": (resnet("bottleneck", [12, 16]), None, RESNET_TAPS, (2, 3, 21, 17)),
+    "mobilenet_v2": (MOBILENET, None, MOBILENET_TAPS, (1, 3, 33, 29)),
+    "efficientnet_lite": (LITE, Lite, LITE_TAPS, (2, 3, 18, 21)),
+    "dcgan": (DCGAN, Generator, DCGAN_TAPS, (2, 7, 1, 1)),
+}
+
+
+def golden(model, random, taps, shape):
+    """One run with all values."""
+    recorder = Recorder(channels_first=True)
+    recorder.tap(model, taps)
+    pixels = torch.randn(shape, generator=random)
+    with torch.inference_mode():
+        output = model(pixels.to(next(model.parameters()).dtype))
+    recorder.put("output", output if torch.is_tensor(output) else output.logits)
+    return {"input_a": pixels} | {f"a/{name}": value for name, value in recorder.values.items()}
+
+
+def make(name):
+    """Writes the folder of one variant, and checks it."""
+    config, module, taps, shape = VARIANTS[name]
+    start = module and (lambda: module(config).eval())
+    reference.make(FOLDER / name, config, lambda model, random: golden(model, random, taps, shape), module=start)
