@@ -232,14 +232,6 @@ impl Step {
 }
 
 impl Linear {
-    /// Terms in which integer products take the input. What is computed of few rows costs little and decides much: logits.
-    pub fn terms(&self) -> usize {
-        match self.domain {
-            Domain::N => 1,
-            Domain::R | Domain::B => 2,
-        }
-    }
-
     /// The results that are kept.
     pub fn outs(&self) -> impl Iterator<Item = BufId> {
         let kept = if self.glu.is_some() { 1 } else { self.parts.len() };

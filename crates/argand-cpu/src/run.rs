@@ -12,7 +12,7 @@ use crate::kernels::packed::PackedMatrix;
 use crate::kernels::{route, rows};
 use crate::kv::kv_write;
 use crate::layout::{Layout, Rows};
-use crate::program::{BufId, Call, Linear, Part, Program, Segment, Step, Tail, WeightId};
+use crate::program::{BufId, Call, Domain, Linear, Part, Program, Segment, Step, Tail, WeightId};
 use crate::region::Region;
 use crate::ropes::RopeTable;
 use crate::tier::Tier;
@@ -188,6 +188,15 @@ fn integer(exact: bool, w: &PackedMatrix) -> bool {
     !exact && w.codec().block_len() > 1
 }
 
+/// Terms in which integer products take the input. What is computed of few rows costs little and decides much: logits.
+fn terms(l: &Linear, weights: &[Resident]) -> usize {
+    let codecs = l.parts.iter().map(|p| matrix(&weights[p.w]).codec()).filter(|c| c.block_len() > 1);
+    match l.domain {
+        Domain::N => 1,
+        Domain::R | Domain::B => codecs.map(linear::most_terms).min().unwrap_or(1),
+    }
+}
+
 /// Scratch space for a step of these many rows.
 pub(crate) fn needs(
     run: &Program,
@@ -203,7 +212,7 @@ pub(crate) fn needs(
             match call {
                 Call::Linear(l) => {
                     let n = rows.of(l.domain);
-                    let bytes = ActLayout::new(s.bufs[l.x].len, l.terms()).bytes(n);
+                    let bytes = ActLayout::new(s.bufs[l.x].len, terms(l, w)).bytes(n);
                     needs.shared.acts = needs.shared.acts.max(bytes);
                     if n <= REDUNDANT {
                         needs.private.acts = needs.private.acts.max(bytes);
@@ -455,7 +464,7 @@ impl Run<'_> {
         };
         let k = at.segment.bufs[l.x].len;
         let data = if own { scratch.acts.as_ptr() } else { self.shared.acts.as_ptr() };
-        let acts = Acts { data: data.cast(), layout: ActLayout::new(k, l.terms()) };
+        let acts = Acts { data: data.cast(), layout: ActLayout::new(k, terms(l, at.weights)) };
         let quantise = l.parts.iter().any(|p| integer(self.exact, matrix(&at.weights[p.w])));
         let mine = if redundant { 0..n } else { share(n, crew) };
         for row in mine {

@@ -57,15 +57,16 @@ pub struct Acts {
 }
 
 impl Acts {
-    /// Block `block` of row `row`.
+    /// Block `block` of row `row`, of the first term.
     #[inline(always)]
     pub(super) fn at(self, row: usize, block: usize) -> *const ActBlock {
         self.data.wrapping_add(row * self.layout.stride + block)
     }
 
-    /// One term of all rows.
-    pub(super) fn term(self, term: usize) -> Acts {
-        Acts { data: self.data.wrapping_add(term * self.layout.blocks), ..self }
+    /// The first block of a term, counted over all rows.
+    #[inline(always)]
+    pub(super) fn term(self, term: usize) -> *const ActBlock {
+        self.at(term / self.layout.terms, term % self.layout.terms * self.layout.blocks)
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One or a few activation rows *stream* the packed weight once, unpacking in registers. More rows
 //! first unpack a *panel* of two groups to one byte per level, then run register tiles over it; wide levels
-//! have little to unpack and always stream. All add in one order, so that the results of a row do not depend on
-//! how many rows there are.
+//! have little to unpack and always stream, with activations in one term or in two. All add in one order, so that
+//! the results of a row do not depend on how many rows there are.
 
 use super::acts::Acts;
 use super::output::{Output, Pair};
@@ -20,7 +20,7 @@ use std::ops::Range;
 ///
 /// # Panics
 /// `w` holds plain floats (see [`linear_f32`](super::linear_f32)), was packed for another number of lanes,
-/// or `acts` have another number of columns.
+/// or `acts` have another number of columns, or more terms than [`most_terms`].
 ///
 /// # Safety
 /// `n_rows` rows of `acts` are readable, those elements of `out` are writable and nobody else uses them
@@ -36,20 +36,9 @@ pub unsafe fn linear_int(
 ) {
     assert_eq!(w.lanes(), tier.lanes(), "weight packed for another tier");
     assert_eq!(w.cols().div_ceil(layout::BLOCK), acts.layout.blocks, "columns of weight and activations");
-    // A term goes on from the sums of those before it, while a piece of the weight is still in the cache.
-    for term in 0..acts.layout.terms {
-        let out = Output { data: out, stride: out_stride, resume: term > 0 };
-        // SAFETY: the caller's contract.
-        unsafe { product(tier, w, groups.clone(), acts.term(term), n_rows, out) };
-    }
-}
-
-/// The product with one term of the activations.
-///
-/// # Safety
-/// As [`linear_int`].
-unsafe fn product(tier: Tier, w: &PackedMatrix, groups: Range<usize>, acts: Acts, n_rows: usize, out: Output) {
+    assert!(acts.layout.terms <= most_terms(w.codec()), "{} terms for {}", acts.layout.terms, w.codec());
     let kernels = kernels_of(w.codec());
+    let out = Output { data: out, stride: out_stride, resume: false };
     let Some(panels) = kernels.panels.filter(|_| n_rows > STREAM_ROWS) else {
         let chunk = (STREAM_BYTES / acts.layout.bytes(1)).max(STREAM_ROWS);
         for start in (0..n_rows).step_by(chunk) {
@@ -62,7 +51,7 @@ unsafe fn product(tier: Tier, w: &PackedMatrix, groups: Range<usize>, acts: Acts
     for start in (0..n_rows).step_by(PANEL_ROWS) {
         let rows = start..n_rows.min(start + PANEL_ROWS);
         for blocks in panel_chunks(acts.layout.blocks) {
-            let out = Output { resume: out.resume || blocks.start > 0, ..out };
+            let out = Output { resume: blocks.start > 0, ..out };
             for first in groups.clone().step_by(2) {
                 let pair = Pair::of(w, first, groups.end);
                 let mut panel = panel::Panel::new();
@@ -74,6 +63,15 @@ unsafe fn product(tier: Tier, w: &PackedMatrix, groups: Range<usize>, acts: Acts
             }
         }
     }
+}
+
+/// In how many terms products with this codec take activations: two where levels are so exact that one would be the
+/// greater error.
+///
+/// # Panics
+/// The codec is of plain floats.
+pub fn most_terms(codec: Codec) -> usize {
+    if kernels_of(codec).panels.is_none() { 2 } else { 1 }
 }
 
 /// Even chunks of `0..blocks` that fit a panel, each beginning where a span of scales does.

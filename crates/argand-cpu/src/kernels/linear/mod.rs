@@ -16,4 +16,4 @@ mod unpack;
 
 pub use acts::{ActBlock, ActLayout, Acts, quantize_rows};
 pub use exact::{decode_row, linear_f32};
-pub use int::linear_int;
+pub use int::{linear_int, most_terms};

@@ -15,7 +15,7 @@ pub(super) const STREAM_ROWS: usize = 8;
 /// second-level cache.
 pub(super) const STREAM_BYTES: usize = 384 << 10;
 
-/// The product for `groups` and `rows`.
+/// The product for `groups` and `rows`. Both terms of a row are rows of a tile, which are added at the end.
 ///
 /// # Safety
 /// As [`linear_int`](super::linear_int); the weight has format `F` and the lanes of `S`.
@@ -28,35 +28,42 @@ pub(super) unsafe fn stream<S: SimdInt, F: Format>(
     rows: Range<usize>,
     out: Output,
 ) {
+    let terms = acts.layout.terms;
     for first in groups.clone().step_by(V) {
         let pair = Pair::of(w, first, groups.end);
-        for_tiles!(S, rows.clone(), [1, 2], 4, |row, n, T| {
-            let mut tile_rows = [acts.at(row, 0); T];
-            for (t, a) in tile_rows.iter_mut().enumerate() {
-                *a = acts.at(row + t.min(n - 1), 0);
+        for_tiles!(S, rows.start * terms..rows.end * terms, [1, 2], 4, |term, n, T| {
+            let mut tile_terms = [acts.term(term); T];
+            for (t, a) in tile_terms.iter_mut().enumerate() {
+                *a = acts.term(term + t.min(n - 1));
             }
             // SAFETY: the caller's contract.
             unsafe {
-                let start = out.start(s, &pair, row, n);
-                let tile = stream_tile::<S, F, T>(s, start, &pair, tile_rows, acts.layout.blocks);
-                out.store(s, &pair, row, n, tile);
+                let mut tile = stream_tile::<S, F, T>(s, &pair, tile_terms, acts.layout.blocks);
+                if terms == 2 {
+                    for t in 0..T / 2 {
+                        for v in 0..V {
+                            tile[t][v] = s.add(tile[2 * t][v], tile[2 * t + 1][v]);
+                        }
+                    }
+                }
+                out.store(s, &pair, term / terms, n / terms, tile);
             }
         });
     }
 }
 
-/// Adds two groups times `T` rows over all blocks to `tile`.
+/// Two groups times `T` rows over all blocks.
 ///
 /// # Safety
 /// `blocks` blocks of both groups and of all rows are readable.
 #[inline(always)]
 unsafe fn stream_tile<S: SimdInt, F: Format, const T: usize>(
     s: S,
-    mut tile: [[S::F; V]; T],
     pair: &Pair,
     mut acts: [*const ActBlock; T],
     blocks: usize,
 ) -> [[S::F; V]; T] {
+    let mut tile = [[s.zero(); V]; T];
     let scales = F::LAYOUT.scales;
     let level_bytes = F::LAYOUT.level_bytes(S::LANES);
     let mut spans = [pair.groups[0].scales, pair.groups[1].scales];
