@@ -1,7 +1,7 @@
 //! The pool of cache pages: for every layer, memory for the same number of pages. Who owns which page is decided above.
 
-use crate::kv::{KvSpec, KvType};
 use crate::region::Region;
+use argand_kernels::kv::{KvSpec, KvType};
 use std::io;
 
 /// Pages of all layers.

@@ -2,12 +2,12 @@
 //!
 //! Kernels are judged by the fraction of these that they reach. Nothing here is used while a model runs.
 
-use crate::dispatch;
 use crate::gang::Gang;
 use crate::region::Region;
-use crate::simd::Simd;
-use crate::simd_int::SimdInt;
-use crate::tier::Tier;
+use argand_kernels::dispatch;
+use argand_kernels::simd::Simd;
+use argand_kernels::simd_int::SimdInt;
+use argand_kernels::tier::Tier;
 use std::hint::black_box;
 use std::io;
 use std::time::{Duration, Instant};

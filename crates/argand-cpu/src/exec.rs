@@ -3,16 +3,16 @@
 use crate::cache::Cache;
 use crate::fuse::fuse;
 use crate::gang::{Dealer, Gang};
-use crate::kv::{KvType, PAGE_TOKENS};
 use crate::layout::{Layout, Rows};
 use crate::lower::{LowerError, lower};
 use crate::program::{Domain, Program};
 use crate::region::Region;
 use crate::ropes::RopeTable;
 use crate::run::{Observer, Run, Scratch, Slot};
-use crate::tier::{Tier, TierError};
 use crate::weights::{WeightError, WeightSource, Weights};
 use argand_graph::{BatchInput, Graph};
+use argand_kernels::kv::{KvType, PAGE_TOKENS};
+use argand_kernels::tier::{Tier, TierError};
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! CPU executor: fusion, memory plan, thread gang and SIMD kernels.
+//! CPU executor: fusion, memory plan, and the thread gang that walks kernels.
 //!
 //! It knows nothing of model names or files.
 
@@ -7,19 +7,16 @@ pub mod ceilings;
 mod exec;
 pub mod fuse;
 pub mod gang;
-pub mod kernels;
-pub mod kv;
 pub mod layout;
 pub mod lower;
 pub mod program;
 pub mod region;
 mod ropes;
+mod route;
 mod run;
-pub mod simd;
-pub mod simd_int;
-pub mod tier;
 mod weights;
 
+pub use argand_kernels::{kv, tier};
 pub use exec::{Batch, Error, Executor, Options, Seq};
 pub use run::Observer;
 pub use weights::{Stored, WeightError, WeightSource};

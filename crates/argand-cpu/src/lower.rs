@@ -1,11 +1,12 @@
 //! From a graph to the naive program: one call for each op, nothing fused.
 
-use crate::kernels::{route, rows};
 use crate::program::{Buf, BufId, Call, Domain, Grouped, Layers, Linear, Part, Program, Segment, Step, WeightId};
+use crate::route;
 use argand_graph::{
     AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, ScoreBias, Sym, Type,
     Unary, Value,
 };
+use argand_kernels::rows;
 use std::sync::Arc;
 
 /// An op that this executor has no call for.
@@ -281,7 +282,11 @@ impl<'a> Lowering<'a> {
             Some(ScoreBias::Buckets(_)) => Some(self.in_weight(v, 2 + usize::from(spec.sinks))?),
             _ => None,
         };
-        self.segment.calls.push(Call::Attend { q, out, spec: spec.clone(), sinks, bias });
+        let slopes = match &spec.bias {
+            Some(ScoreBias::Slopes(slopes)) => slopes.iter().map(|s| s.0).collect(),
+            _ => vec![],
+        };
+        self.segment.calls.push(Call::Attend { q, out, spec: spec.clone(), sinks, bias, slopes });
         Ok(Place::Buf(out))
     }
 

@@ -3,8 +3,8 @@
 //! A buffer holds a row of `len` f32 for each row of its domain. A call is a phase: all threads share its work, and a
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
-use crate::kernels::rows::Unary;
 use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle, Routing};
+use argand_kernels::rows::Unary;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -140,7 +140,14 @@ pub enum Call {
     /// Products with stacks of weights.
     Grouped(Grouped),
     /// Attention of all rows to the cache of their sequences.
-    Attend { q: BufId, out: BufId, spec: AttentionSpec, sinks: Option<WeightId>, bias: Option<WeightId> },
+    Attend {
+        q: BufId,
+        out: BufId,
+        spec: AttentionSpec,
+        sinks: Option<WeightId>,
+        bias: Option<WeightId>,
+        slopes: Vec<f32>,
+    },
     /// All layers.
     Repeat(usize),
 }

@@ -6,18 +6,19 @@
 
 use crate::cache::Cache;
 use crate::gang::{Crew, Dealer};
-use crate::kernels::attention::{self, AttendArgs, DistanceBias};
-use crate::kernels::linear::{self, ActLayout, Acts};
-use crate::kernels::packed::PackedMatrix;
-use crate::kernels::{route, rows};
-use crate::kv::kv_write;
 use crate::layout::{Layout, Rows};
 use crate::program::{BufId, Call, Domain, Linear, Part, Program, Segment, Step, Tail, WeightId};
 use crate::region::Region;
 use crate::ropes::RopeTable;
-use crate::tier::Tier;
+use crate::route;
 use crate::weights::{Resident, WeightSource, Weights};
 use argand_graph::{AttentionSpec, BatchInput, Mask, Pool, RopeStyle, ScoreBias, layer_prefix};
+use argand_kernels::attention::{self, AttendArgs, DistanceBias};
+use argand_kernels::kv::kv_write;
+use argand_kernels::linear::{self, ActLayout, Acts};
+use argand_kernels::packed::PackedMatrix;
+use argand_kernels::rows;
+use argand_kernels::tier::Tier;
 use std::io;
 use std::ops::Range;
 
@@ -502,7 +503,7 @@ impl Run<'_> {
 
     /// Attention: pieces of (sequence, key head, tile of rows).
     fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, call: &Call) {
-        let Call::Attend { q, out, spec, sinks, bias } = call else { return };
+        let Call::Attend { q, out, spec, sinks, bias, slopes } = call else { return };
         let of_heads = |w: &Option<WeightId>| w.map(|w| vector(&at.weights[w]));
         let (sinks, table) = (of_heads(sinks), of_heads(bias));
         let view = self.view(at);
@@ -545,7 +546,7 @@ impl Run<'_> {
                     window: spec.kv.window,
                     scale: spec.scale.0,
                     softcap: spec.softcap.map(|c| c.0),
-                    bias: bias_of(spec, table, head * group..(head + 1) * group),
+                    bias: bias_of(spec, slopes, table, head * group..(head + 1) * group),
                     sinks: sinks.map(|s| &s[head * group..][..group]),
                     out,
                     out_stride: spec.heads * spec.kv.dim_v,
@@ -559,9 +560,14 @@ impl Run<'_> {
 }
 
 /// What is added to the scores of some heads.
-fn bias_of<'a>(spec: &'a AttentionSpec, table: Option<&'a [f32]>, heads: Range<usize>) -> Option<DistanceBias<'a>> {
+fn bias_of<'a>(
+    spec: &AttentionSpec,
+    slopes: &'a [f32],
+    table: Option<&'a [f32]>,
+    heads: Range<usize>,
+) -> Option<DistanceBias<'a>> {
     match (&spec.bias, table) {
-        (Some(ScoreBias::Slopes(slopes)), _) => Some(DistanceBias::Slopes(&slopes[heads])),
+        (Some(ScoreBias::Slopes(_)), _) => Some(DistanceBias::Slopes(&slopes[heads])),
         (Some(ScoreBias::Buckets(_)), Some(table)) => {
             let len = table.len() / spec.heads;
             Some(DistanceBias::Table(&table[heads.start * len..heads.end * len]))

@@ -1,11 +1,11 @@
 //! The resident weights of a program: packed matrices, vectors of f32, and tables that stay where they are stored.
 
 use crate::gang::{Dealer, Gang};
-use crate::kernels::packed::{PackError, PackedMatrix};
 use crate::program::{Call, Program, Segment, Step, WeightId};
-use crate::tier::Tier;
 use argand_codec::{Codec, CodecError};
 use argand_graph::{Buckets, ScoreBias, layer_prefix};
+use argand_kernels::packed::{PackError, PackedMatrix};
+use argand_kernels::tier::Tier;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

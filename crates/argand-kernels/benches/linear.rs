@@ -4,9 +4,9 @@
 //! `cargo bench -p argand-cpu --bench linear [-- pack|stream|tiles [CODEC]]`
 
 use argand_codec::Codec;
-use argand_cpu::kernels::linear::{ActBlock, ActLayout, Acts, linear_f32, linear_int, quantize_rows};
-use argand_cpu::kernels::packed::PackedMatrix;
-use argand_cpu::tier::Tier;
+use argand_kernels::linear::{ActBlock, ActLayout, Acts, linear_f32, linear_int, quantize_rows};
+use argand_kernels::packed::PackedMatrix;
+use argand_kernels::tier::Tier;
 use std::hint::black_box;
 use std::time::Instant;
 

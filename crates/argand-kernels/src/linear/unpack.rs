@@ -1,6 +1,6 @@
 //! From packed planes back to levels, factors and values: the per-codec part of every kernel.
 
-use crate::kernels::packed::layout::{BLOCK, Format, Scales};
+use crate::packed::layout::{BLOCK, Format, Scales};
 use crate::simd_int::SimdInt;
 
 /// Runs the body for `J` = 0 to 3 as a constant: shift counts and branches of [`quads`] depend on it, and compilers

@@ -8,7 +8,7 @@ use super::acts::{ActBlock, Acts};
 use super::output::{Output, Pair, V, for_tiles};
 use super::stream::{part_sum, start_part};
 use super::unpack::{centred_min, factors, for_quads, head, quads};
-use crate::kernels::packed::layout::Format;
+use crate::packed::layout::Format;
 use crate::simd_int::SimdInt;
 use std::mem::MaybeUninit;
 use std::ops::Range;

@@ -5,7 +5,7 @@
 //! `[token][dim]`. Nothing here owns memory or knows which sequence a page belongs to.
 
 use crate::dispatch;
-use crate::kernels::rows::load;
+use crate::rows::load;
 use crate::simd::Simd;
 use half::f16;
 

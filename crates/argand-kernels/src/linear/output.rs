@@ -1,7 +1,7 @@
 //! Where groups come from and where tiles of results go.
 
 use super::unpack::Group;
-use crate::kernels::packed::PackedMatrix;
+use crate::packed::PackedMatrix;
 use crate::simd::Simd;
 
 /// Groups that a kernel works on at once.

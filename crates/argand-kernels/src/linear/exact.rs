@@ -2,8 +2,8 @@
 
 use super::output::{Output, Pair, V, for_tiles};
 use super::unpack::{Group, values};
-use crate::kernels::packed::PackedMatrix;
-use crate::kernels::packed::layout::{self, BLOCK};
+use crate::packed::PackedMatrix;
+use crate::packed::layout::{self, BLOCK};
 use crate::simd::Simd;
 use crate::simd_int::SimdInt;
 use crate::tier::Tier;

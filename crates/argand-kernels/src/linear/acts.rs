@@ -1,6 +1,6 @@
 //! Activations quantised to signed bytes, with the sums that integer products need.
 
-use crate::kernels::packed::layout::BLOCK;
+use crate::packed::layout::BLOCK;
 use crate::simd_int::SimdInt;
 
 /// 32 activations of one row: `value ≈ scale * q`, with `q` in -127..=127.

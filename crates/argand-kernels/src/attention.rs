@@ -5,10 +5,9 @@
 //! is never read as a number. Nothing here allocates.
 
 use crate::dispatch;
-use crate::kernels::rows::{load, softcap, store};
 use crate::kv::{GROUP, KvSpec, KvType, PAGE_TOKENS};
+use crate::rows::{load, softcap, store};
 use crate::simd::Simd;
-use argand_graph::F;
 use std::ops::Range;
 
 #[cfg(test)]
@@ -30,7 +29,7 @@ const LINE: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub enum DistanceBias<'a> {
     /// `slope * (t - p)`, a slope per head, `[heads]`.
-    Slopes(&'a [F]),
+    Slopes(&'a [f32]),
     /// `[heads][2 * reach + 1]`: the middle is the row itself, and all that is farther than `reach` takes the ends.
     Table(&'a [f32]),
 }
@@ -40,7 +39,7 @@ impl DistanceBias<'_> {
     fn add(self, h: usize, heads: usize, first: isize, scores: &mut [f32]) {
         match self {
             DistanceBias::Slopes(slopes) => {
-                let (slope, first) = (slopes[h].0, first as f32);
+                let (slope, first) = (slopes[h], first as f32);
                 scores.iter_mut().enumerate().for_each(|(i, s)| *s += slope * (first + i as f32));
             }
             DistanceBias::Table(table) => {

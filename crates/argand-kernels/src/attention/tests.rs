@@ -72,7 +72,7 @@ fn check(tier: Tier, case: &Case) {
     let sinks = noise.row(heads, 3.0);
     let scale = 1.0 / (spec.dim_k as f32).sqrt();
     let reach = if let Some(Bias::Table(reach)) = case.bias { reach } else { 0 };
-    let slopes: Vec<F> = noise.row(heads, 0.1).into_iter().map(F).collect();
+    let slopes = noise.row(heads, 0.1);
     let table = noise.row(heads * (2 * reach + 1), 2.0);
     let bias = case.bias.map(|bias| match bias {
         Bias::Slopes => DistanceBias::Slopes(&slopes),
@@ -118,7 +118,7 @@ fn check(tier: Tier, case: &Case) {
             let sink = case.sinks.then_some(sinks[h]);
             let bias = |distance: isize| match case.bias {
                 None => 0.0,
-                Some(Bias::Slopes) => slopes[h].0 * distance as f32,
+                Some(Bias::Slopes) => slopes[h] * distance as f32,
                 Some(Bias::Table(reach)) => {
                     let at = distance.clamp(-(reach as isize), reach as isize) + reach as isize;
                     table[h * (2 * reach + 1) + at as usize]

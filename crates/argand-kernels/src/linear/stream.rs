@@ -4,8 +4,8 @@
 use super::acts::{ActBlock, Acts};
 use super::output::{Output, Pair, V, for_tiles};
 use super::unpack::{centred_min, factors, for_quads, head, quads};
-use crate::kernels::packed::PackedMatrix;
-use crate::kernels::packed::layout::Format;
+use crate::packed::PackedMatrix;
+use crate::packed::layout::Format;
 use crate::simd_int::SimdInt;
 use std::ops::Range;
 
@@ -40,10 +40,9 @@ pub(super) unsafe fn stream<S: SimdInt, F: Format>(
             unsafe {
                 let mut tile = stream_tile::<S, F, T>(s, &pair, tile_terms, acts.layout.blocks);
                 if terms == 2 {
-                    for t in 0..T / 2 {
-                        for v in 0..V {
-                            tile[t][v] = s.add(tile[2 * t][v], tile[2 * t + 1][v]);
-                        }
+                    for t in 0..n / 2 {
+                        let [first, second] = [tile[2 * t], tile[2 * t + 1]];
+                        tile[t] = [s.add(first[0], second[0]), s.add(first[1], second[1])];
                     }
                 }
                 out.store(s, &pair, term / terms, n / terms, tile);

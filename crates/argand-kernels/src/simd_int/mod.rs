@@ -58,7 +58,7 @@ pub trait SimdInt: Simd {
     /// with `q - (1 << shift)`.
     ///
     /// `p` points to the negated sums of the activations of the dot product over even and odd column
-    /// pairs (see [`ActBlock::neg`](crate::kernels::linear::ActBlock::neg)).
+    /// pairs (see [`ActBlock::neg`](crate::linear::ActBlock::neg)).
     ///
     /// # Safety
     /// `p` is readable for two `i16`.

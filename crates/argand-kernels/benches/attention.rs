@@ -1,9 +1,9 @@
 //! Attention throughput on one thread: bytes of cache per second when decoding, arithmetic per
 //! second when prefilling. `cargo bench -p argand-cpu --bench attention [TIER]`.
 
-use argand_cpu::kernels::attention::{AttendArgs, attend, scratch_len};
-use argand_cpu::kv::{KvSpec, KvType, PAGE_TOKENS, kv_write};
-use argand_cpu::tier::Tier;
+use argand_kernels::attention::{AttendArgs, attend, scratch_len};
+use argand_kernels::kv::{KvSpec, KvType, PAGE_TOKENS, kv_write};
+use argand_kernels::tier::Tier;
 use std::time::Instant;
 
 /// Key-value heads of the pool: enough that decoding streams from memory, not from caches.

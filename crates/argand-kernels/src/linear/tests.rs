@@ -1,7 +1,7 @@
 //! Products against `f64` sums over what the codec decodes, on every tier that this machine runs.
 
 use super::*;
-use crate::kernels::packed::PackedMatrix;
+use crate::packed::PackedMatrix;
 use crate::tier::Tier;
 use argand_codec::Codec;
 
