@@ -417,6 +417,10 @@ impl Run<'_> {
         match pool {
             Pool::First => out.copy_from_slice(v.row(x, rows.start)),
             Pool::Last => out.copy_from_slice(v.row(x, rows.end - 1)),
+            Pool::Max => {
+                out.fill(f32::NEG_INFINITY);
+                rows.for_each(|row| out.iter_mut().zip(v.row(x, row)).for_each(|(o, x)| *o = o.max(*x)));
+            }
             Pool::Mean => {
                 out.fill(0.0);
                 let share = (rows.len() as f32).recip();

@@ -300,7 +300,8 @@ fn gates_of_another_codec() {
 #[test]
 fn encoders_give_a_row_for_each_sequence() {
     let texts = [tokens(70, 14), tokens(1, 15), tokens(33, 16)];
-    for (pool, (exact, mode)) in [Pool::Mean, Pool::First, Pool::Last].into_iter().flat_map(|p| modes().map(|m| (p, m)))
+    for (pool, (exact, mode)) in
+        [Pool::Mean, Pool::Max, Pool::First, Pool::Last].into_iter().flat_map(|p| modes().map(|m| (p, m)))
     {
         let model = encoder(pool);
         for (tier, fused) in Tier::supported().flat_map(|tier| [(tier, false), (tier, true)]) {

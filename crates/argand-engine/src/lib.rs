@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod encoder;
 mod engine;
 mod load;
 pub mod lookup;
@@ -20,6 +21,7 @@ mod session;
 mod source;
 pub mod stop;
 
+pub use encoder::Encoder;
 pub use engine::{Engine, EngineOptions, EngineUse};
 pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;

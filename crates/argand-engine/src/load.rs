@@ -1,11 +1,14 @@
 //! From a path to a model that runs: checkpoint, page, executor, tokenizer and template.
 
+use crate::encoder::both_ways;
 use crate::runner::{Limits, RunError, Runner, StepBatch};
 use crate::source::Source;
+use argand_codec::Codec;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::{Tier, TierError};
 use argand_cpu::{Batch, Executor, Options, Seq};
 use argand_graph::Graph;
+use argand_models::encoder::Head;
 use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
 use argand_weights::{Checkpoint, Format};
 use std::path::Path;
@@ -40,6 +43,10 @@ pub struct LoadOptions {
     pub decomposed: bool,
     /// Most rows in a step.
     pub max_rows: usize,
+    /// What is wanted of an encoder's states; the head that its checkpoint was made for unless said.
+    pub head: Option<Head>,
+    /// Number format that matrices of plain floats are rounded to at loading, for integer products; as stored unless said.
+    pub quantize: Option<Codec>,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +61,8 @@ impl Default for LoadOptions {
             fused: true,
             decomposed: false,
             max_rows: 512,
+            head: None,
+            quantize: None,
         }
     }
 }
@@ -83,6 +92,12 @@ pub enum LoadError {
     Tier(#[from] TierError),
     #[error("a context of {tokens} tokens is longer than any cache; ask for less")]
     Context { tokens: usize },
+    #[error("{file}: {page} is an encoder, which reads text and writes none; a model that writes was expected")]
+    Encoder { file: String, page: &'static str },
+    #[error("{file}: {page} is a model that writes text; an encoder such as BERT was expected")]
+    NoEncoder { file: String, page: &'static str },
+    #[error("{file}: the model was not made for {wanted}: it has no tensor `{weight}`")]
+    NoHead { file: String, wanted: &'static str, weight: String },
     #[error("{file}: a context of {tokens} tokens was asked for, and the model has a table of {known} positions")]
     Positions { file: String, tokens: usize, known: usize },
 }
@@ -105,6 +120,10 @@ impl Model {
     pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(Loading)) -> Result<Model, LoadError> {
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let file = path.display().to_string();
+        let model = open(&checkpoint, options.context, options)?;
+        if both_ways(&model.graph) {
+            return Err(LoadError::Encoder { file, page: model.page.name });
+        }
         let opened = Arc::clone(&checkpoint);
         // Reading a vocabulary takes about as long as packing weights, and needs nothing of them.
         let text = std::thread::scope(|scope| {
@@ -169,13 +188,25 @@ impl Model {
     }
 }
 
-fn name(checkpoint: &Checkpoint) -> String {
+/// The graph of a checkpoint, with the head that is wanted.
+pub(crate) fn open<'a>(
+    checkpoint: &'a Checkpoint,
+    context: Option<usize>,
+    options: &LoadOptions,
+) -> Result<argand_models::Model<'a>, argand_models::Error> {
+    match &options.head {
+        Some(head) => argand_models::Model::open_for(checkpoint, context, head.clone()),
+        None => argand_models::Model::open(checkpoint, context),
+    }
+}
+
+pub(crate) fn name(checkpoint: &Checkpoint) -> String {
     let own = checkpoint.metadata().get_str("general.name").map(str::to_string);
     let file = || checkpoint.path().file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned());
     own.unwrap_or_else(file)
 }
 
-fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
+pub(crate) fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Tokenizer::from_gguf(checkpoint.metadata()),
         Format::Safetensors | Format::PyTorch | Format::NumPy => Tokenizer::from_hf_dir(folder(checkpoint)),
@@ -190,7 +221,7 @@ fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTempla
 }
 
 /// Where the files beside the weights are.
-fn folder(checkpoint: &Checkpoint) -> &Path {
+pub(crate) fn folder(checkpoint: &Checkpoint) -> &Path {
     let path = checkpoint.path();
     if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) }
 }
@@ -213,10 +244,10 @@ impl CpuRunner {
     ) -> Result<(Graph, CpuRunner), LoadError> {
         let context = match options.context {
             Some(wish) => wish.max(1),
-            None => argand_models::Model::open(checkpoint, None)?.context()?.min(USUAL_CONTEXT),
+            None => open(checkpoint, None, options)?.context()?.min(USUAL_CONTEXT),
         };
-        let model = argand_models::Model::open(checkpoint, Some(context))?;
-        let source = Arc::new(Source::new(checkpoint, &model)?);
+        let model = open(checkpoint, Some(context), options)?;
+        let source = Arc::new(Source::new(checkpoint, &model, options.quantize)?);
         let graph = match options.decomposed {
             true => argand_graph::pass::decompose(&model.graph, |_| true).map_err(argand_models::Error::Graph)?,
             false => model.graph,

@@ -4,10 +4,11 @@
 
 use argand_codec::Codec;
 use argand_cpu::{Stored, WeightSource};
+use argand_graph::{Body, Graph, Op};
 use argand_models::names::Located;
 use argand_weights::{Checkpoint, TensorView};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -16,6 +17,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Source {
     checkpoint: Arc<Checkpoint>,
     located: HashMap<String, Located>,
+    /// Checkpoints of modules in folders of their own, by the folder.
+    modules: HashMap<String, Checkpoint>,
+    /// Weights that products read, and the number format that they are rounded to.
+    quantized: Option<(Codec, HashSet<String>)>,
 }
 
 /// A matrix as it is stored.
@@ -31,8 +36,9 @@ impl Source {
     pub(crate) fn new(
         checkpoint: &Arc<Checkpoint>,
         model: &argand_models::Model<'_>,
+        quantize: Option<Codec>,
     ) -> Result<Self, argand_models::Error> {
-        let mut located = HashMap::new();
+        let (mut located, mut modules) = (HashMap::new(), HashMap::new());
         for w in model.graph.weights() {
             let members = match w.shape.as_slice() {
                 [members, _, _] => Some(*members),
@@ -40,7 +46,12 @@ impl Source {
                 _ => None,
             };
             match members {
-                None => drop(located.insert(w.name.clone(), model.locate(&w.name)?)),
+                None => {
+                    if let Some((folder, _)) = w.name.rsplit_once('/') {
+                        modules.insert(folder.to_string(), module(checkpoint, folder)?);
+                    }
+                    located.insert(w.name.clone(), model.locate(&w.name)?);
+                }
                 Some(members) => {
                     for name in (0..members).map(|i| format!("{}#{i}", w.name)) {
                         let found = model.locate(&name)?;
@@ -49,12 +60,17 @@ impl Source {
                 }
             }
         }
-        Ok(Source { checkpoint: Arc::clone(checkpoint), located })
+        let quantized = quantize.map(|codec| (codec, products(&model.graph)));
+        Ok(Source { checkpoint: Arc::clone(checkpoint), located, modules, quantized })
     }
 
     fn find(&self, name: &str) -> Result<(&Located, TensorView<'_>), argand_weights::Error> {
         let located = &self.located[name];
-        Ok((located, self.checkpoint.require(&located.tensor)?))
+        let tensor = match located.tensor.rsplit_once('/') {
+            Some((folder, tensor)) => self.modules[folder].require(tensor)?,
+            None => self.checkpoint.require(&located.tensor)?,
+        };
+        Ok((located, tensor))
     }
 
     /// MXFP4 as Hugging Face files have it: blocks `[.., rows, groups, 16]`, two neighbours in a byte, and scales beside them.
@@ -129,13 +145,18 @@ impl WeightSource for Source {
         let (located, tensor) = self.find(name)?;
         let (m, vector) = matrix(located, &tensor)?;
         let located = located.clone();
-        if located.transposed && !vector {
-            return transposed(m, located);
+        let stored = if located.transposed && !vector {
+            transposed(m, located)?
+        } else {
+            let rows = rows_of(&located, m.rows)?;
+            let (size, offset) = (m.codec.row_bytes(m.cols)?, located.offset);
+            let row = move |i| Cow::Borrowed(&m.bytes[located.source_row(i, rows) * size..][..size]);
+            Stored { codec: m.codec, rows, cols: m.cols, offset, row: Box::new(row) }
+        };
+        match &self.quantized {
+            Some((codec, products)) if !vector && products.contains(name) => quantized(stored, *codec),
+            _ => Ok(stored),
         }
-        let rows = rows_of(&located, m.rows)?;
-        let (size, offset) = (m.codec.row_bytes(m.cols)?, located.offset);
-        let row = move |i| Cow::Borrowed(&m.bytes[located.source_row(i, rows) * size..][..size]);
-        Ok(Stored { codec: m.codec, rows, cols: m.cols, offset, row: Box::new(row) })
     }
 
     fn release(&self, name: &str) {
@@ -143,6 +164,55 @@ impl WeightSource for Source {
             self.checkpoint.release(&tensor);
         }
     }
+}
+
+/// A matrix of plain floats in another number format, where its rows are whole blocks of it; others as they are.
+fn quantized(stored: Stored<'_>, codec: Codec) -> Result<Stored<'_>, Failure> {
+    let Ok(size) = codec.row_bytes(stored.cols) else { return Ok(stored) };
+    if stored.codec.block_len() != 1 || stored.offset != 0.0 {
+        return Ok(stored);
+    }
+    let mut values = vec![0.0; stored.cols];
+    let mut bytes = vec![0; stored.rows * size];
+    for (i, row) in bytes.chunks_exact_mut(size).enumerate() {
+        stored.codec.decode(&(stored.row)(i), &mut values)?;
+        codec.encode(&values, row)?;
+    }
+    let row = move |i: usize| Cow::Owned(bytes[i * size..][..size].to_vec());
+    Ok(Stored { codec, rows: stored.rows, cols: stored.cols, offset: 0.0, row: Box::new(row) })
+}
+
+/// Weights that products read and nothing is looked up in.
+fn products(graph: &Graph) -> HashSet<String> {
+    let (mut all, mut tables) = (HashSet::new(), HashSet::new());
+    let mut read = |body: &Body, prefix: &str| {
+        for (_, node) in body.iter() {
+            let weight = |v: &argand_graph::Value| match &body.node(*v).op {
+                Op::Weight { name } => Some(format!("{prefix}{name}")),
+                _ => None,
+            };
+            match &node.op {
+                Op::Linear => all.extend(node.ins.get(1).and_then(weight)),
+                Op::Embed { .. } => tables.extend(node.ins.first().and_then(weight)),
+                _ => {}
+            }
+        }
+    };
+    read(&graph.body, "");
+    for (prefix, bodies, order) in graph.repeats() {
+        order.iter().enumerate().for_each(|(i, body)| read(&bodies[*body], &argand_graph::layer_prefix(prefix, i)));
+    }
+    all.retain(|name| !tables.contains(name));
+    all
+}
+
+/// The checkpoint of a module, in a folder of its own.
+fn module(checkpoint: &Checkpoint, folder: &str) -> Result<Checkpoint, argand_weights::Error> {
+    let names = ["model.safetensors", "pytorch_model.bin"].map(|name| format!("{folder}/{name}"));
+    let mut found = names.iter().filter_map(|name| checkpoint.sidecar_path(name).transpose());
+    let path = found.next().transpose()?;
+    // Without either, opening says that it is missing.
+    Checkpoint::open(path.unwrap_or_else(|| crate::load::folder(checkpoint).join(&names[0])))
 }
 
 /// A weight whose rows are columns of what is stored.

@@ -102,6 +102,8 @@ pub enum NormKind {
 pub enum Pool {
     /// Their mean.
     Mean,
+    /// The largest value of each component.
+    Max,
     /// The first one, where encoders have their `[CLS]` token.
     First,
     /// The last one, which in a causal model has seen all others.

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::facts::{self, Facts};
 use crate::names::hf;
-use argand_graph::{AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, NormKind, Rope, ScoreBias, T, Unary};
+use argand_graph::{AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, T, Unary};
 
 /// More layers than this are a damaged file: the deepest models have some hundreds.
 const MOST_LAYERS: usize = 4096;
@@ -42,6 +42,8 @@ pub struct Decoder {
     pub act: Unary,
     /// Factor of the attention scores.
     pub scale: f32,
+    /// Which rows a row sees.
+    pub mask: Mask,
     /// What is added to the attention scores by distance.
     pub score_bias: Option<ScoreBias>,
     /// Attention has sinks.
@@ -88,6 +90,14 @@ impl Decoder {
     /// # Errors
     /// A missing or odd fact.
     pub fn read(f: &Facts<'_>) -> Result<Decoder, Error> {
+        Self::with_eps(f, f.f64(facts::EPS)?)
+    }
+
+    /// The same for families that do not always name the epsilon of their norms.
+    ///
+    /// # Errors
+    /// A missing or odd fact.
+    pub fn with_eps(f: &Facts<'_>, eps: f64) -> Result<Decoder, Error> {
         let (dim, heads) = (f.positive(facts::DIM)?, f.positive(facts::HEADS)?);
         // Before there were groups of heads, one word told whether all share one key.
         let kv_heads = match f.bool(hf("multi_query")).filter(|_| f.bool(hf("new_decoder_architecture")) != Some(true))
@@ -134,7 +144,7 @@ impl Decoder {
             head_dim,
             norm: NormKind::Rms,
             norm_bias: false,
-            eps: f.f64(facts::EPS)? as f32,
+            eps: eps as f32,
             residual: Residual::Serial,
             gated: true,
             positions: None,
@@ -143,6 +153,7 @@ impl Decoder {
             tied: f.has("output").map_or(said, |has| !has),
             act: activation(f, Unary::Silu)?,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            mask: Mask::Causal,
             score_bias: None,
             sinks: false,
             softcap: None,
@@ -161,7 +172,15 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::read`].
     pub fn classic(f: &Facts<'_>, act: Unary) -> Result<Decoder, Error> {
-        let c = Decoder { norm: NormKind::Layer, norm_bias: true, gated: false, ..Decoder::read(f)? };
+        Decoder::read(f)?.classical(f, act)
+    }
+
+    /// The same of sizes that were read.
+    ///
+    /// # Errors
+    /// An activation that is not known.
+    pub fn classical(self, f: &Facts<'_>, act: Unary) -> Result<Decoder, Error> {
+        let c = Decoder { norm: NormKind::Layer, norm_bias: true, gated: false, ..self };
         Ok(Decoder { qkv_bias: true, out_bias: true, ffn_bias: true, act: activation(f, act)?, ..c })
     }
 
@@ -185,8 +204,8 @@ impl Decoder {
         }
         let kv = KvSpec { heads: self.kv_heads, dim_k: self.head_dim, dim_v: self.head_dim, window: layer.window };
         let spec = AttentionSpec::new(self.heads, kv, self.scale);
-        let spec =
-            AttentionSpec { softcap: self.softcap.map(F), bias: self.score_bias.clone(), sinks: self.sinks, ..spec };
+        let (softcap, bias) = (self.softcap.map(F), self.score_bias.clone());
+        let spec = AttentionSpec { mask: self.mask, softcap, bias, sinks: self.sinks, ..spec };
         q.attend(k, v, &spec).linear_bias("attn_out", self.dim, self.out_bias)
     }
 

@@ -17,5 +17,7 @@ pub enum Error {
     #[error("{file}: the model has no weight called `{name}`")]
     NoSuchName { file: String, name: String },
     #[error(transparent)]
+    Weights(#[from] argand_weights::Error),
+    #[error(transparent)]
     Graph(#[from] argand_graph::GraphError),
 }

@@ -1,5 +1,8 @@
 //! Facts about a model in one vocabulary, whichever dialect its file speaks: GGUF metadata or Hugging Face `config.json`.
 
+use crate::encoder::Head;
+use crate::names::hf;
+use crate::sentence::Sentence;
 use crate::{Error, PAGES, Page};
 use argand_weights::{Checkpoint, Metadata};
 use serde_json::Value as Json;
@@ -40,6 +43,7 @@ pub struct Facts<'a> {
     dialect: Dialect<'a>,
     checkpoint: Option<&'a Checkpoint>,
     context: Option<usize>,
+    head: Option<Head>,
 }
 
 #[derive(Clone, Copy)]
@@ -81,7 +85,7 @@ impl<'a> Facts<'a> {
             Dialect::Hf(config) => config.get("model_type").and_then(Json::as_str),
         };
         match architecture {
-            Some(name) => Ok(Facts { architecture: name.to_string(), file, dialect, checkpoint, context }),
+            Some(name) => Ok(Facts { architecture: name.to_string(), file, dialect, checkpoint, context, head: None }),
             None => Err(Error::NoArchitecture { file }),
         }
     }
@@ -114,6 +118,37 @@ impl<'a> Facts<'a> {
     /// When nobody says.
     pub fn context(&self) -> Result<usize, Error> {
         self.context.map_or_else(|| self.usize(CONTEXT), Ok)
+    }
+
+    /// The same with another head than the checkpoint was made for.
+    pub(crate) fn with_head(self, head: Head) -> Self {
+        Facts { head: Some(head), ..self }
+    }
+
+    /// What is wanted of an encoder: what was asked for, else what the folder or the configuration says.
+    ///
+    /// # Errors
+    /// As [`Sentence::read`].
+    pub fn head(&self) -> Result<Head, Error> {
+        if let Some(head) = &self.head {
+            return Ok(head.clone());
+        }
+        if let Some(sentence) = self.checkpoint.map(Sentence::read).transpose()?.flatten() {
+            return Ok(Head::Sentence(sentence));
+        }
+        let class = self.words(hf("architectures")).and_then(|all| all.into_iter().next()).unwrap_or_default();
+        Ok(match class.split_once("For").map_or("", |(_, task)| task) {
+            "MaskedLM" | "PreTraining" => Head::Words,
+            "SequenceClassification" => Head::Sequence,
+            "TokenClassification" => Head::Tokens,
+            _ if self.has("pooler") == Some(true) => Head::Pooler,
+            _ => Head::States,
+        })
+    }
+
+    /// Name of the architecture, as the file says it.
+    pub fn architecture(&self) -> &str {
+        &self.architecture
     }
 
     fn key(&self, fact: Fact<'_>) -> String {
@@ -238,6 +273,12 @@ impl<'a> Facts<'a> {
     pub fn words(&self, fact: Fact<'_>) -> Option<Vec<String>> {
         let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_string);
         Some(self.json(fact.1)?.as_array()?.iter().map(text).collect())
+    }
+
+    /// Members of a group of fields and their words, if it is there.
+    pub fn group(&self, fact: Fact<'_>) -> Option<Vec<(&'a str, &'a str)>> {
+        let word = |(name, value): (&'a String, &'a Json)| Some((name.as_str(), value.as_str()?));
+        self.json(fact.1)?.as_object()?.iter().map(word).collect()
     }
 
     /// A word, if it is there.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod decoder;
+pub mod encoder;
 mod error;
 pub mod facts;
 pub mod latent;
@@ -14,9 +15,11 @@ pub mod moe;
 pub mod names;
 pub mod pages;
 pub mod rope;
+pub mod sentence;
 
-use argand_graph::Graph;
+use argand_graph::{BatchInput, Graph, Op};
 use argand_weights::Checkpoint;
+use encoder::Head;
 pub use error::Error;
 use facts::Facts;
 use names::{Located, Name};
@@ -56,6 +59,14 @@ impl<'a> Model<'a> {
         Self::new(Facts::of_checkpoint(checkpoint, context)?)
     }
 
+    /// The same for a head of an encoder that is not the one that the checkpoint was made for.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_for(checkpoint: &'a Checkpoint, context: Option<usize>, head: Head) -> Result<Self, Error> {
+        Self::new(Facts::of_checkpoint(checkpoint, context)?.with_head(head))
+    }
+
     /// Reads the architecture from a `config.json` alone, to draw it or to count its costs.
     ///
     /// # Errors
@@ -74,7 +85,20 @@ impl<'a> Model<'a> {
     /// # Errors
     /// When the configuration says something odd.
     pub fn context(&self) -> Result<usize, Error> {
-        Ok(self.facts.maybe_usize(facts::CONTEXT)?.unwrap_or(2048))
+        Ok(self.facts.maybe_usize(facts::CONTEXT)?.unwrap_or(2048).min(positions(&self.graph)))
+    }
+
+    /// What is computed of an encoder's states.
+    ///
+    /// # Errors
+    /// When the configuration says something odd.
+    pub fn head(&self) -> Result<Head, Error> {
+        self.facts.head()
+    }
+
+    /// What the configuration says of the model.
+    pub fn facts(&self) -> &Facts<'a> {
+        &self.facts
     }
 
     /// Where the weight of a canonical name lies.
@@ -84,4 +108,17 @@ impl<'a> Model<'a> {
     pub fn locate(&self, canonical: &str) -> Result<Located, Error> {
         names::locate(self.page, &self.facts, canonical)
     }
+}
+
+/// Positions that the tables of a graph have rows for; not all of them count from their first row.
+fn positions(graph: &Graph) -> usize {
+    let nodes = &graph.body.nodes;
+    let by_position = |v: argand_graph::Value| nodes[v.index()].op == Op::Input(BatchInput::Positions);
+    let rows = nodes.iter().filter_map(|node| match (&node.op, node.ins.as_slice()) {
+        (Op::Embed { first }, [table, by]) if by_position(*by) => {
+            Some(nodes[table.index()].ty.rows()?.known()?.saturating_sub(*first))
+        }
+        _ => None,
+    });
+    rows.min().unwrap_or(usize::MAX)
 }

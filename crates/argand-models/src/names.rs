@@ -159,6 +159,11 @@ impl Rows {
 }
 
 impl Located {
+    /// All of a tensor as it is.
+    fn whole(tensor: String) -> Located {
+        Located { tensor, rows: None, unpair: None, offset: 0.0, transposed: false, columns: None, part: None }
+    }
+
     /// The row of the tensor that holds row `i` of a weight of `rows` rows.
     pub fn source_row(&self, i: usize, rows: usize) -> usize {
         let i = self.unpair.map_or(i, |heads| {
@@ -195,6 +200,14 @@ pub(crate) fn row(page: &Page, base: &str) -> Option<&'static Name> {
 /// Finds a weight by its canonical name, such as `layers.3.attn_q` or `layers.3.attn_q.bias`; members of stacks are numbered,
 /// as in `layers.3.ffn_up_exps#7`.
 pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<Located, Error> {
+    // A weight of a module in a folder of its own is called as its file calls it.
+    if canonical.contains('/') {
+        let tensor = match canonical.strip_suffix(".bias") {
+            Some(_) => canonical.to_string(),
+            None => format!("{canonical}.weight"),
+        };
+        return Ok(Located::whole(tensor));
+    }
     let unknown = || Error::NoSuchName { file: facts.file().to_string(), name: canonical.to_string() };
     let (layer, rest) = match canonical.strip_prefix("layers.").and_then(|r| r.split_once('.')) {
         Some((layer, rest)) => (layer, rest),
@@ -207,7 +220,7 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
     // A tensor for each member has its number in the name; without, it is a part of a stack.
     let own = (if facts.is_gguf() { name.gguf } else { name.hf }).contains("{e}");
     let (transposed, part) = (name.transposed && !facts.is_gguf(), member.filter(|_| !own));
-    let mut located = Located { tensor, rows: None, unpair: None, offset: 0.0, transposed, columns: None, part };
+    let mut located = Located { transposed, part, ..Located::whole(tensor) };
     match name.fix {
         Fix::UnpairRows(whose) if facts.is_gguf() => {
             let c = crate::decoder::Decoder::read(facts)?;

@@ -11,8 +11,12 @@ macro_rules! pages {
 }
 
 pages! {
+    albert
+    bert
     bloom
     deepseek
+    distilbert
+    electra
     falcon
     gemma2
     gemma3
@@ -22,10 +26,13 @@ pages! {
     llama
     mistral
     mixtral
+    modernbert
+    mpnet
     phi
     phi3
     qwen2
     qwen3
     qwen3_moe
+    roberta
     smollm3
 }

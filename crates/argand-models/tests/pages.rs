@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 fn configs() -> Vec<(String, serde_json::Value)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny");
+    let all = ["tests/tiny", "tests/tiny_encoders"].map(|dir| Path::new(env!("CARGO_MANIFEST_DIR")).join(dir));
     let read = |e: std::io::Result<std::fs::DirEntry>| {
         let path = e.unwrap().path();
         let text = std::fs::read_to_string(path.join("config.json")).unwrap();
         (path.file_name().unwrap().to_string_lossy().into_owned(), serde_json::from_str(&text).unwrap())
     };
-    std::fs::read_dir(dir).unwrap().map(read).collect()
+    all.iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).map(read).collect()
 }
 
 #[test]

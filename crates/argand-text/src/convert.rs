@@ -52,6 +52,7 @@ impl Tokenizer {
             end_of_generation: eog::collect([eos, eot, eom].into_iter().flatten(), |text| find.get(text).copied()),
             prefix,
             suffix,
+            pair: None,
             model: stages.model,
             normalizer: stages.normalizer,
             pre_tokenizer: stages.pre_tokenizer,

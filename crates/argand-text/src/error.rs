@@ -91,6 +91,11 @@ pub enum Error {
         /// Its length.
         bytes: usize,
     },
+    /// Two texts were to be joined, and the tokenizer does not say how.
+    #[error(
+        "the tokenizer does not say how two texts are joined to one sequence; pairs need a tokenizer.json that does"
+    )]
+    NoPairs,
     /// The `tokenizers` library refuses: a malformed tokenizer.json, or an expression that does not compile.
     #[error("{part}: {message}")]
     Library {

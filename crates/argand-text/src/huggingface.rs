@@ -1,6 +1,7 @@
 //! Tokenizers that come as tokenizer.json, with the files beside it that name the special tokens.
 
 use crate::detokenize::Spelling;
+use crate::pair::PairFrame;
 use crate::tokenizer::{Model, Parts};
 use crate::vocabulary::SpecialIds;
 use crate::{Error, Tokenizer, eog};
@@ -8,6 +9,9 @@ use serde_json::Value;
 use std::path::Path;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{DecoderWrapper, Encoding, Model as _, PostProcessor as _, PostProcessorWrapper, Token};
+
+/// How the token for hidden words is written where tokenizer_config.json does not name it.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
 impl Tokenizer {
     /// Loads tokenizer.json from a model directory, and tokenizer_config.json and generation_config.json where present.
@@ -52,7 +56,7 @@ impl Tokenizer {
             unknown: named("unk_token"),
             separator: named("sep_token"),
             padding: named("pad_token"),
-            mask: named("mask_token"),
+            mask: named("mask_token").or_else(|| MASKS.iter().find_map(|text| find(text))),
             eot: named("eot_token"),
             eom: named("eom_token"),
         };
@@ -71,6 +75,7 @@ impl Tokenizer {
             literal,
             prefix,
             suffix,
+            pair: PairFrame::of(library.get_post_processor())?,
             ids: special_ids,
             end_of_generation,
             model: Model::Library(Box::new(library)),

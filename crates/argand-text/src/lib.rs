@@ -10,6 +10,7 @@ mod detokenize;
 mod eog;
 mod error;
 mod huggingface;
+mod pair;
 mod pre_tokenizer;
 pub mod template;
 mod tokenizer;
@@ -17,6 +18,7 @@ mod vocabulary;
 
 pub use detokenize::StreamDecoder;
 pub use error::Error;
+pub use pair::Sequence;
 pub use template::{ChatTemplate, Message, RenderOptions, SpecialTokens, TemplateError};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::{Algorithm, SpecialIds, TokenType, Vocabulary};

@@ -2,6 +2,7 @@
 
 use crate::bpe::{Bpe, Unencodable};
 use crate::detokenize::Spelling;
+use crate::pair::PairFrame;
 use crate::vocabulary::SpecialIds;
 use crate::{Error, StreamDecoder};
 use std::borrow::Cow;
@@ -34,6 +35,8 @@ pub(crate) struct Parts {
     /// Ids that go in front of and behind a sequence.
     pub(crate) prefix: Vec<u32>,
     pub(crate) suffix: Vec<u32>,
+    /// What stands around and between two texts, if the files say.
+    pub(crate) pair: Option<PairFrame>,
     pub(crate) spelling: Spelling,
     pub(crate) ids: SpecialIds,
     pub(crate) end_of_generation: BTreeSet<u32>,
@@ -167,6 +170,15 @@ impl Tokenizer {
     /// Whether the token steers the model instead of standing for text.
     pub fn is_special(&self, id: u32) -> bool {
         self.0.special.get(id as usize).copied().unwrap_or(false)
+    }
+
+    /// What stands in front of and behind a text.
+    pub(crate) fn around(&self) -> (&[u32], &[u32]) {
+        (&self.0.prefix, &self.0.suffix)
+    }
+
+    pub(crate) fn pair_frame(&self) -> Option<&PairFrame> {
+        self.0.pair.as_ref()
     }
 
     pub(crate) fn spelling(&self) -> &Spelling {

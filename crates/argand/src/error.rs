@@ -25,6 +25,29 @@ pub enum Error {
     /// The answer ended early.
     #[error("the answer ended early: {0}")]
     Ended(argand_engine::Finish),
+    /// An encoder was asked for something else than it was opened for.
+    #[error("the encoder was opened for {opened}, and {wanted} was asked for; open it for that task")]
+    OtherTask {
+        /// What was asked for.
+        wanted: &'static str,
+        /// What it was opened for.
+        opened: &'static str,
+    },
+    /// A classifier of several labels was to tell relevance.
+    #[error("the model tells {labels} labels apart; a reranker gives one score, so it was not made for that")]
+    NoReranker {
+        /// How many labels it has.
+        labels: usize,
+    },
+    /// The vocabulary has no token for masked words.
+    #[error("the tokenizer has no token for masked words; its files should name a `mask_token`")]
+    NoMaskToken,
+    /// There is nothing to fill in.
+    #[error("the text has no masked word; write {mask} where one is missing")]
+    NothingMasked {
+        /// How a masked word is written.
+        mask: String,
+    },
     /// There is no answer to give again.
     #[error("there is no answer yet that could be given again")]
     NothingToRegenerate,

@@ -14,19 +14,22 @@
 //! ```
 //!
 //! [`Model::open`] takes a name of the catalogue, a path, or `owner/name` of the Hugging Face hub, and fetches what is not
-//! on this machine yet. [`Model::chat`] goes on with the conversation; [`Model::complete`] continues plain text. This
-//! crate joins the crates below it and computes nothing itself; it never prints.
+//! on this machine yet. [`Model::chat`] goes on with the conversation; [`Model::complete`] continues plain text. An [`Encoder`]
+//! reads texts and gives vectors, missing words, labels or relevance. This crate joins the crates below it and computes nothing itself; it never prints.
 
 #![forbid(unsafe_code)]
 
 mod answer;
+mod encoder;
 mod error;
 pub mod machine;
 mod model;
 
 pub use answer::{Answer, Timing};
 pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
+pub use argand_graph::Pool;
 pub use argand_hub::{Progress, Silent};
 pub use argand_text::{ChatTemplate, Message, TemplateError};
+pub use encoder::{Choice, Encoder, Task, cosine};
 pub use error::Error;
 pub use model::{Generation, Model, OpenOptions};

@@ -9,7 +9,7 @@ use argand_graph::Graph;
 use argand_hub::{Progress, Silent, Store};
 use argand_text::{ChatTemplate, Message, RenderOptions, StreamDecoder, TemplateError, Tokenizer};
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a model is to be opened.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,17 @@ pub struct Model {
     session: SessionId,
 }
 
+/// Where a model lies on this machine; it is fetched where it has to be.
+pub(crate) fn locate(name: &str, fetching: &mut dyn Progress) -> Result<PathBuf, Error> {
+    let store = Store::open_default()?;
+    match store.resolve(name) {
+        Err(argand_hub::HubError::NotPulled { .. } | argand_hub::HubError::Incomplete { .. }) => {
+            Ok(store.pull(name, fetching)?.path)
+        }
+        found => Ok(found?.path),
+    }
+}
+
 /// The tokenizer's decoder as the engine wants it.
 struct Decoder(StreamDecoder);
 
@@ -99,15 +110,7 @@ impl Model {
         fetching: &mut dyn Progress,
         loading: &mut dyn FnMut(Loading),
     ) -> Result<Self, Error> {
-        let store = Store::open_default()?;
-        let resolved = match store.resolve(name) {
-            Ok(resolved) => resolved,
-            Err(argand_hub::HubError::NotPulled { .. } | argand_hub::HubError::Incomplete { .. }) => {
-                store.pull(name, fetching)?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Self::load(&resolved.path, options, loading)
+        Self::load(&locate(name, fetching)?, options, loading)
     }
 
     /// Loads a model from a file or directory.

@@ -158,6 +158,7 @@ impl Interpreter<'_> {
                 match pool {
                     Pool::First => rows[0].to_vec(),
                     Pool::Last => rows[rows.len() - 1].to_vec(),
+                    Pool::Max => (0..last(v)).map(|i| rows.iter().map(|r| r[i]).fold(f64::MIN, f64::max)).collect(),
                     Pool::Mean => {
                         (0..last(v)).map(|i| self.sum(rows.iter().map(|r| r[i])) / rows.len() as f64).collect()
                     }

@@ -142,10 +142,9 @@ pub(super) const POOL: Row = Row {
         }
     },
     cost: |op, ins, out| {
-        // Only a mean reads all rows.
-        let mean = matches!(op, Op::Pool(Pool::Mean));
-        let flops = if mean { elems(&ins[0]) } else { Default::default() };
-        let read = if mean { elems(&ins[0]) } else { elems(out) };
+        let all = matches!(op, Op::Pool(Pool::Mean | Pool::Max));
+        let flops = if all { elems(&ins[0]) } else { Default::default() };
+        let read = if all { elems(&ins[0]) } else { elems(out) };
         Cost { flops, activation_bytes: (read + elems(out)) * 4, ..Cost::default() }
     },
     print: |op| match op {
