@@ -5,7 +5,7 @@
 
 use crate::load::{CpuRunner, LoadError, LoadOptions, Loading, folder, name, tokenizer};
 use crate::runner::{Limits, RunError, Runner};
-use argand_cpu::kv::PAGE_TOKENS;
+use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::{Batch, Seq};
 use argand_graph::Graph;
 use argand_models::encoder::{Head, label_names};
@@ -57,6 +57,7 @@ impl Encoder {
             max_rows: options.max_rows.max(context),
             sequences: STEP_PAGES.div_ceil(pages),
             head: Some(head.clone()),
+            kv: if options.exact { KvType::F32 } else { options.kv },
             ..options.clone()
         };
         drop(model);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use argand::{ChatTemplate, Generation, LookupOptions, Model, OpenOptions, Sampling};
+use argand_codec::Codec;
 use argand_cpu::kv::KvType;
 use argand_cpu::tier::Tier;
 use argand_text::SpecialTokens;
@@ -33,6 +34,9 @@ pub struct LoadArgs {
     /// Compute products in f32 instead of integers: slower, for comparisons
     #[arg(long)]
     exact: bool,
+    /// Round matrices that are stored as plain floats to this format at loading, such as q8_0: integer products, less memory
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<String>,
     /// Instruction tier: scalar, scalar16, avx2 or avx512; the best one unless given
     #[arg(long, value_name = "TIER")]
     tier: Option<String>,
@@ -49,6 +53,7 @@ impl LoadArgs {
             CacheType::Q8 => KvType::Q8_0,
         };
         options.load.exact = self.exact;
+        options.load.quantize = self.quantize.as_deref().map(format).transpose()?;
         options.load.tier = self.tier.as_deref().map(str::parse::<Tier>).transpose()?;
         Ok(options)
     }
@@ -57,6 +62,15 @@ impl LoadArgs {
     pub fn threads(&self) -> usize {
         self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)
     }
+}
+
+/// A number format that can be written.
+fn format(name: &str) -> Result<Codec> {
+    let known = || Codec::ALL.iter().filter(|codec| codec.has_encoder());
+    known().find(|codec| codec.name().eq_ignore_ascii_case(name)).copied().with_context(|| {
+        let names: Vec<&str> = known().map(|codec| codec.name()).collect();
+        format!("--quantize is {name:?}, expected one of {}", names.join(", "))
+    })
 }
 
 /// Options of every command that generates text.

@@ -39,7 +39,7 @@ pub struct Choice {
 /// A loaded encoder. Texts are read together, without padding; what comes out for one does not depend on the others.
 ///
 /// ```no_run
-/// let mut encoder = argand::Encoder::open("all-minilm-l6-v2", argand::Task::Embed { pool: None })?;
+/// let mut encoder = argand::Encoder::open("./all-MiniLM-L6-v2", argand::Task::Embed { pool: None })?;
 /// let vectors = encoder.embed(&["A cat sleeps.", "Ein Kater döst."])?;
 /// # Ok::<(), argand::Error>(())
 /// ```
@@ -219,7 +219,7 @@ fn choice(text: String, probability: f32) -> Choice {
 }
 
 /// The `top` largest logits with their places, as probabilities over all.
-fn ranked(logits: &[f32], top: usize) -> Vec<(usize, f32)> {
+pub fn ranked(logits: &[f32], top: usize) -> Vec<(usize, f32)> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = logits.iter().map(|l| f64::from(l - largest).exp()).collect();
     let total: f64 = weights.iter().sum();

@@ -30,6 +30,6 @@ pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, U
 pub use argand_graph::Pool;
 pub use argand_hub::{Progress, Silent};
 pub use argand_text::{ChatTemplate, Message, TemplateError};
-pub use encoder::{Choice, Encoder, Task, cosine};
+pub use encoder::{Choice, Encoder, Task, cosine, ranked};
 pub use error::Error;
 pub use model::{Generation, Model, OpenOptions};

@@ -10,6 +10,7 @@ mod commands;
 mod interrupt;
 mod models;
 mod opened;
+mod texts;
 mod ui;
 
 use clap::Parser;

@@ -2,7 +2,7 @@
 
 use crate::{interrupt, ui};
 use anyhow::Result;
-use argand::{LoadOptions, Loading, Model, OpenOptions};
+use argand::{Encoder, LoadOptions, Loading, Model, OpenOptions, Task};
 use argand_engine::CpuRunner;
 use argand_hub::{CatalogueEntry, Config, HubError, ModelSpec, ResolvedModel, Source, Store, human_bytes};
 use argand_weights::Checkpoint;
@@ -64,6 +64,11 @@ pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
 /// Loads a model and its tokenizer, to run steps by hand.
 pub fn load_bare(path: &Path, options: &LoadOptions) -> Result<argand_engine::Model> {
     Ok(loading(path, |progress| argand_engine::Model::load(path, options, progress))?)
+}
+
+/// Loads an encoder for a task.
+pub fn load_encoder(path: &Path, task: Task, options: &LoadOptions) -> Result<Encoder> {
+    Ok(loading(path, |progress| Encoder::load(path, task, options, progress))?)
 }
 
 /// Loads what computes, without a tokenizer.

@@ -1,5 +1,7 @@
 //! How results, progress and advice look. Progress and colour appear only on terminals.
 
+use crate::texts::Text;
+use argand::Choice;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 
@@ -44,6 +46,16 @@ pub fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style.progress_chars("=> ")).with_message(label.to_string())
+}
+
+/// A bar that counts things on a terminal, and nothing elsewhere.
+pub fn counter(label: &str, total: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {per_sec} {eta}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ");
+    ProgressBar::new(total).with_style(style).with_message(label.to_string())
 }
 
 /// A line that says what is going on, on a terminal only.
@@ -99,6 +111,12 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         let error = e.downcast_ref::<argand::Error>()?;
         match error {
+            argand::Error::Load(argand_engine::LoadError::Encoder { .. }) => {
+                Some("`argand embed`, `fill`, `classify` and `rerank` are for encoders")
+            }
+            argand::Error::Load(argand_engine::LoadError::NoEncoder { .. }) => {
+                Some("`argand chat` and `argand run` are for models that write")
+            }
             argand::Error::Request(argand_engine::AddError::PromptTooLong { .. }) => {
                 Some("a larger context is asked for with --context TOKENS")
             }
@@ -129,6 +147,23 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A label or a word with its probability, for programs.
+pub fn choice(choice: &Choice) -> serde_json::Value {
+    serde_json::json!({ "label": choice.text, "probability": choice.probability })
+}
+
+/// Writes the `top` texts with the highest scores, the highest first.
+pub fn ranking(mut scored: Vec<(f32, &Text)>, top: usize, score: &str, as_json: bool) -> Result<(), OutputError> {
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.truncate(top);
+    if as_json {
+        let rows: Vec<_> = scored.iter().map(|(value, text)| text.json(serde_json::json!({ score: value }))).collect();
+        return out_json(&rows.into());
+    }
+    let rows: Vec<_> = scored.iter().map(|(value, text)| vec![format!("{value:.4}"), text.label()]).collect();
+    out(&table(&[score, "text"], &rows))
 }
 
 /// A count as people read it: `135 M`.

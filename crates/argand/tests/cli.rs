@@ -62,8 +62,8 @@ fn succeeds(arguments: &[&str]) -> String {
 fn help_has_examples_for_every_command() {
     let help = succeeds(&["--help"]);
     let commands = [
-        "chat", "run", "bench", "eval", "count", "draw", "convert", "quantize", "verify", "doctor", "pull", "list",
-        "show", "rm",
+        "chat", "run", "embed", "rerank", "classify", "fill", "bench", "eval", "count", "draw", "convert", "quantize",
+        "verify", "doctor", "pull", "list", "show", "rm",
     ];
     for name in commands {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in the help");
@@ -386,4 +386,111 @@ fn converted_files_hold_the_same_tensors() {
     assert!(open(&out).tensors().all(|info| info.codec.block_len() == 1));
     let count = std::fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(count, 3, "nothing else is left behind");
+}
+
+/// A folder of sentence-transformers.
+fn sentences() -> String {
+    tiny("../tiny_sentences/sentences_mean").display().to_string()
+}
+
+/// A tiny encoder of 31 tokens with the first of the letters of a tokenizer.
+fn encoder(fixture: &str, folder: &Path) -> String {
+    let from = tiny("../tiny_encoders").join(fixture);
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), folder.join(file)).expect("the tiny model is there");
+    }
+    let text = std::fs::read(Path::new(&sentences()).join("tokenizer.json")).expect("it is there");
+    let mut json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    json["model"]["vocab"].as_object_mut().expect("a map").retain(|_, id| id.as_u64() < Some(31));
+    std::fs::write(folder.join("tokenizer.json"), json.to_string()).expect("a file can be written");
+    folder.display().to_string()
+}
+
+fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn vectors_are_the_same_in_every_format_and_from_every_source() {
+    let model = sentences();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("a file can be written");
+    let lines = json_lines(&succeeds(&["embed", &model, "the cat", "a dog"]));
+    let vectors: Vec<&serde_json::Value> = lines.iter().map(|line| &line["embedding"]).collect();
+    assert_eq!((lines.len(), &lines[0]["text"], vectors[0].as_array().map(Vec::len)), (2, &"the cat".into(), Some(12)));
+    write("lines.txt", "the cat\n\na dog\n");
+    write("lines.jsonl", "{\"text\": \"the cat\"}\n\"a dog\"\n");
+    for file in ["lines.txt", "lines.jsonl"] {
+        let same = json_lines(&succeeds(&["embed", &model, "--file", &path(file)]));
+        assert_eq!(same, lines, "{file}");
+    }
+    std::fs::create_dir(path("notes")).expect("a folder");
+    write("notes/1.md", "the cat");
+    write("notes/2.md", "a dog");
+    let files = json_lines(&succeeds(&["embed", &model, "--file", &path("notes")]));
+    assert!(
+        files[1]["file"].as_str().is_some_and(|name| name.ends_with("2.md")) && files[1]["embedding"] == *vectors[1]
+    );
+    let npy = path("vectors.npy");
+    succeeds(&["embed", &model, "--file", &path("lines.txt"), "--format", "npy", "--output", &npy]);
+    let array = argand_weights::Checkpoint::open(&npy).expect("an array");
+    let info = array.tensors().next().expect("one tensor");
+    assert_eq!(info.shape, [2, 12]);
+    let bytes = array.require(&info.name).expect("it is there").bytes;
+    let first = f32::from_le_bytes(bytes[48..52].try_into().expect("four bytes"));
+    assert_eq!(f64::from(first), vectors[1][0].as_f64().expect("a number"), "the second row begins after 12 values");
+    assert!(succeeds(&["embed", &model, "the cat", "--format", "table"]).contains("the cat      12  ["));
+    write("broken.jsonl", "{\"txt\": 1}\n");
+    fails(&["embed", &model, "--file", &path("broken.jsonl")], 1, "line 1 has no field `text`");
+    fails(&["embed", &model, "--file", "/no/texts"], 1, "cannot read texts from /no/texts");
+    fails(&["embed", &model], 1, "there are no texts");
+}
+
+#[test]
+fn texts_are_ranked_by_likeness() {
+    let ranked =
+        ["embed", &sentences(), "sleeping", "the cat", "a dog", "--similar", "the cat", "--top", "2", "--json"];
+    let ranked: serde_json::Value = serde_json::from_str(&succeeds(&ranked)).expect("JSON");
+    assert_eq!(ranked[0]["text"], "the cat");
+    assert!((ranked[0]["similarity"].as_f64().expect("a number") - 1.0).abs() < 1e-5, "{ranked}");
+    assert_eq!(ranked.as_array().map(Vec::len), Some(2));
+    let chosen = json_lines(&succeeds(&["classify", &sentences(), "the cat", "--labels", "dogs, the cat", "--json"]));
+    assert_eq!(chosen[0]["labels"][0]["label"], "the cat");
+}
+
+#[test]
+fn words_labels_and_relevance_are_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = encoder("bert_mlm", folder.path());
+    let filled = succeeds(&["fill", &model, "a [MASK] c", "-k", "3", "--json"]);
+    let filled: serde_json::Value = serde_json::from_str(&filled).expect("JSON");
+    assert_eq!(filled["masks"][0].as_array().map(Vec::len), Some(3));
+    assert_eq!(succeeds(&["fill", &model, "a [MASK] c", "-k", "3"]).lines().count(), 4);
+    fails(&["fill", &model, "a b"], 1, "write [MASK]");
+    let model = encoder("bert_classify", folder.path());
+    let told = json_lines(&succeeds(&["classify", &model, "a", "b", "-k", "3", "--json"]));
+    let sum: f64 = told[1]["labels"].as_array().into_iter().flatten().filter_map(|l| l["probability"].as_f64()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{told:?}");
+    fails(&["rerank", &model, "a", "b"], 1, "3 labels");
+    let model = encoder("bert_tokens", folder.path());
+    assert_eq!(json_lines(&succeeds(&["classify", &model, "a b", "--json"]))[0]["tokens"][1]["token"], "b");
+    let model = encoder("bert_rerank", folder.path());
+    let ranked = succeeds(&["rerank", &model, "a", "b", "c", "d", "--top", "2"]);
+    let scores: Vec<f64> = ranked.lines().skip(1).filter_map(|l| l.split_whitespace().next()?.parse().ok()).collect();
+    assert!(scores.len() == 2 && scores[0] >= scores[1], "{ranked}");
+}
+
+#[test]
+fn encoders_and_decoders_are_not_mixed_up() {
+    fails(
+        &["embed", &tiny("llama").join("model.safetensors").display().to_string(), "a"],
+        1,
+        "Llama is a model that writes",
+    );
+    fails(&["run", &sentences(), "a"], 1, "BERT is an encoder");
+    let hint = text(&run(&["run", &sentences(), "a"]).stderr);
+    assert!(hint.contains("hint: `argand embed`"), "{hint}");
+    fails(&["fill", &sentences(), "a [MASK]"], 1, "not made for filling in masked words");
+    fails(&["embed", &sentences(), "a", "--quantize", "q3"], 1, "Q8_0");
 }

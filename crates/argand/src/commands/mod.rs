@@ -2,12 +2,16 @@
 
 mod bench;
 mod chat;
+mod classify;
 mod convert;
 mod count;
 mod doctor;
 mod draw;
+mod embed;
 mod eval;
+mod fill;
 mod quantize;
+mod rerank;
 mod run;
 mod store;
 mod verify;
@@ -21,6 +25,14 @@ pub enum Command {
     Chat(chat::Chat),
     /// Answer one prompt
     Run(run::Run),
+    /// Turn texts into vectors
+    Embed(embed::Embed),
+    /// Order documents by relevance to a question
+    Rerank(rerank::Rerank),
+    /// Label texts
+    Classify(classify::Classify),
+    /// Say which words were masked
+    Fill(fill::Fill),
     /// Measure speed, and how close it comes to this machine's limits
     Bench(bench::Bench),
     /// Measure how well a model predicts a text
@@ -54,6 +66,10 @@ impl Command {
         match self {
             Self::Chat(c) => c.run(),
             Self::Run(c) => c.run(),
+            Self::Embed(c) => c.run(),
+            Self::Rerank(c) => c.run(),
+            Self::Classify(c) => c.run(),
+            Self::Fill(c) => c.run(),
             Self::Bench(c) => c.run(),
             Self::Eval(c) => c.run(),
             Self::Count(c) => c.run(),

@@ -1,0 +1,96 @@
+//! `argand classify`: labels for texts.
+
+use crate::args::LoadArgs;
+use crate::texts::{self, Text, TextArgs};
+use crate::ui;
+use anyhow::{Result, bail};
+use argand::{Choice, Encoder, Task, cosine};
+use argand_models::encoder::Head;
+use serde_json::json;
+
+/// Label texts, by the model's own labels or by those that you name
+///
+/// With --labels the model needs no classifier: a text gets the label whose vector is most like its own.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  argand classify ./distilbert-sst2 \"What a fine day.\"
+  argand classify ./bert-ner \"Ada Lovelace lived in London.\" --json
+  argand classify ./all-MiniLM-L6-v2 --labels sport,politics,weather --file headlines.txt")]
+pub struct Classify {
+    /// Encoder with a classifier, or any encoder with --labels: a path, or OWNER/NAME of the hub
+    model: String,
+    #[command(flatten)]
+    texts: TextArgs,
+    /// Labels to choose from, by comparing vectors
+    #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
+    labels: Vec<String>,
+    /// Show this many labels of each text
+    #[arg(short = 'k', long, value_name = "K", default_value_t = 1)]
+    top_k: usize,
+    /// Write a JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// Cosines become probabilities by a softmax of them times this, the scale that CLIP learnt (Radford et al. 2021).
+const SHARPNESS: f32 = 100.0;
+
+impl Classify {
+    pub fn run(self) -> Result<()> {
+        if self.labels.iter().any(|label| label.trim().is_empty()) {
+            bail!("--labels has a label without a name");
+        }
+        let texts = self.texts.read()?;
+        let task = if self.labels.is_empty() { Task::Classify } else { Task::Embed { pool: None } };
+        let mut encoder = texts::encoder(&self.model, task, &self.load)?;
+        if *encoder.engine().head() == Head::Tokens {
+            return self.tokens(&mut encoder, &texts);
+        }
+        let labels: Vec<&str> = self.labels.iter().map(|label| label.trim()).collect();
+        let vectors = if labels.is_empty() { Vec::new() } else { encoder.embed(&labels)? };
+        let run = |texts: &[&str]| match labels.is_empty() {
+            true => encoder.classify(texts),
+            false => Ok(encoder.embed(texts)?.iter().map(|text| nearest(text, &labels, &vectors)).collect()),
+        };
+        let mut rows = Vec::new();
+        texts::each(&texts, "classifying", run, |text, mut choices| {
+            choices.truncate(self.top_k);
+            if self.json {
+                let labels: Vec<_> = choices.iter().map(ui::choice).collect();
+                return Ok(ui::out(&format!("{}\n", text.json(json!({ "labels": labels }))))?);
+            }
+            rows.extend(choices.iter().map(|c| row(&text.label(), c)));
+            Ok(())
+        })?;
+        Ok(if self.json { Ok(()) } else { ui::out(&ui::table(&["text", "probability", "label"], &rows)) }?)
+    }
+
+    fn tokens(&self, encoder: &mut Encoder, texts: &[Text]) -> Result<()> {
+        let mut rows = Vec::new();
+        let run = |texts: &[&str]| texts.iter().map(|text| encoder.classify_tokens(text)).collect();
+        texts::each(texts, "classifying", run, |text, mut tokens| {
+            tokens.iter_mut().for_each(|(_, choices)| choices.truncate(self.top_k));
+            if self.json {
+                let token = |(token, choices): &(String, Vec<Choice>)| json!({ "token": token, "labels": choices.iter().map(ui::choice).collect::<Vec<_>>() });
+                let tokens: Vec<_> = tokens.iter().map(token).collect();
+                return Ok(ui::out(&format!("{}\n", text.json(json!({ "tokens": tokens }))))?);
+            }
+            rows.extend(tokens.iter().flat_map(|(token, choices)| choices.iter().map(move |c| row(token, c))));
+            Ok(())
+        })?;
+        Ok(if self.json { Ok(()) } else { ui::out(&ui::table(&["token", "probability", "label"], &rows)) }?)
+    }
+}
+
+fn row(what: &str, choice: &Choice) -> Vec<String> {
+    vec![what.to_string(), format!("{:.4}", choice.probability), choice.text.clone()]
+}
+
+/// Labels by how much their vectors are like that of a text.
+fn nearest(text: &[f32], labels: &[&str], vectors: &[Vec<f32>]) -> Vec<Choice> {
+    let scores: Vec<f32> = vectors.iter().map(|v| SHARPNESS * cosine(text, v)).collect();
+    let named = |(i, probability): (usize, f32)| Choice { text: labels[i].to_string(), probability };
+    argand::ranked(&scores, labels.len()).into_iter().map(named).collect()
+}
