@@ -191,8 +191,8 @@ fn pack(lengths: &[usize], limits: &Limits) -> Vec<Vec<usize>> {
     steps
 }
 
-/// Whether rows see those behind them.
-pub(crate) fn both_ways(graph: &Graph) -> bool {
+/// Whether a model is an encoder: its rows see those behind them.
+pub fn both_ways(graph: &Graph) -> bool {
     use argand_graph::{AttentionSpec, Mask, Op};
     let full = |op: &Op| matches!(op, Op::Attention(AttentionSpec { mask: Mask::Full, .. }));
     graph.repeats().flat_map(|(_, bodies, _)| bodies).any(|body| body.iter().any(|(_, node)| full(&node.op)))

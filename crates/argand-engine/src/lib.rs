@@ -21,7 +21,7 @@ mod session;
 mod source;
 pub mod stop;
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, both_ways};
 pub use engine::{Engine, EngineOptions, EngineUse};
 pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;

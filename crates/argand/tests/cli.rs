@@ -482,6 +482,15 @@ fn words_labels_and_relevance_are_told() {
 }
 
 #[test]
+fn bench_of_an_encoder_tells_texts_per_second() {
+    let told = succeeds(&["bench", &sentences(), "--enc", "8x3,4x1", "--reps", "2", "--plain"]);
+    let lines: Vec<Vec<&str>> = told.lines().map(|l| l.split(' ').collect()).collect();
+    assert_eq!(lines.iter().map(|l| (l[0], l[2])).collect::<Vec<_>>(), [("enc", "enc8x3"), ("enc", "enc4")]);
+    assert!(lines.iter().all(|l| l[1].parse::<f64>().is_ok_and(|rate| rate > 0.0)), "{told}");
+    fails(&["bench", &sentences(), "--enc", "0x1"], 2, "TOKENSxTEXTS");
+}
+
+#[test]
 fn encoders_and_decoders_are_not_mixed_up() {
     fails(
         &["embed", &tiny("llama").join("model.safetensors").display().to_string(), "a"],

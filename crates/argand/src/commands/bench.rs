@@ -1,5 +1,7 @@
 //! `argand bench`: how fast a model runs, and how close that is to this machine's limits.
 
+mod encoder;
+
 use crate::args::LoadArgs;
 use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
@@ -17,8 +19,8 @@ use std::time::Instant;
 #[derive(clap::Args)]
 #[command(
     after_help = "Tests are named as in llama-bench: pp512 is a prompt of 512 tokens, tg128 generates 128 tokens one
-by one, tg128x8 does so for 8 sequences together (their tokens are added up). Each is run once to
-warm up, then --reps times.
+by one, tg128x8 does so for 8 sequences together (their tokens are added up). Of an encoder enc128x32
+is 32 texts of 128 tokens. Each is run once to warm up, then --reps times.
 
 Examples:
   argand bench smollm2
@@ -37,6 +39,9 @@ pub struct Bench {
     /// Numbers of sequences that generate together
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
     batch: Vec<usize>,
+    /// Of an encoder, numbers of tokens and of texts that are read together
+    #[arg(long, value_name = "TOKENSxTEXTS", value_delimiter = ',', default_value = "128x32,16x1")]
+    enc: Vec<encoder::Texts>,
     /// How often each test is measured
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
@@ -112,8 +117,7 @@ struct Measured {
 
 impl Measured {
     fn median(&self) -> f64 {
-        let n = self.rates.len();
-        (self.rates[n / 2] + self.rates[(n - 1) / 2]) / 2.0
+        median(&self.rates)
     }
 
     fn mean_and_deviation(&self) -> (f64, f64) {
@@ -124,6 +128,12 @@ impl Measured {
     }
 }
 
+/// The middle of sorted speeds.
+fn median(rates: &[f64]) -> f64 {
+    let n = rates.len();
+    (rates[n / 2] + rates[(n - 1) / 2]) / 2.0
+}
+
 impl Bench {
     pub fn run(self) -> Result<()> {
         let tests = self.tests();
@@ -132,6 +142,9 @@ impl Bench {
         }
         let found = models::ready(&self.model)?;
         let opened = Opened::at(&found.path)?;
+        if argand_engine::both_ways(&opened.model(None)?.graph) {
+            return encoder::run(&self, &found.path);
+        }
         let sequences = self.batch.iter().copied().max().unwrap_or(1).max(1);
         let longest = tests.iter().map(|t| if let Test::Prompt(n) = t { *n } else { t.steps().2 }).max();
         let mut options = self.load.options()?.load;
