@@ -124,11 +124,11 @@ pub fn encoder(model: &str, task: Task, load: &LoadArgs) -> Result<Encoder> {
 }
 
 /// Hands texts to the encoder some at a time, with a bar on terminals; `hear` gets each with what came of it.
-pub fn each<R>(
-    texts: &[Text],
+pub fn each<'t, R>(
+    texts: &'t [Text],
     label: &str,
     mut run: impl FnMut(&[&str]) -> Result<Vec<R>, argand::Error>,
-    mut hear: impl FnMut(&Text, R) -> Result<()>,
+    mut hear: impl FnMut(&'t Text, R) -> Result<()>,
 ) -> Result<()> {
     let _gentle = interrupt::gentle();
     let bar = ui::counter(label, texts.len() as u64);

@@ -1,6 +1,6 @@
 //! Sentences per second of an encoder.
 
-use super::{Bench, Measured};
+use super::Bench;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
 use argand::Task;
