@@ -140,7 +140,7 @@ fn words_labels_and_relevance_follow_from_the_logits() {
 #[test]
 fn rounded_weights_keep_the_direction() {
     let path = sentences("sentences_mean");
-    // Rows of 12 values are no blocks of 32, so the small matrices stay as they are.
+    // Rows of 12 values fill no block of 32, so the format is one without blocks.
     let options = LoadOptions { quantize: Some(argand_codec::Codec::F16), ..LoadOptions::default() };
     let mut rounded = Encoder::load(&path, EMBED, &options, &mut |_| {}).unwrap();
     let mut exact = load(&path, EMBED).unwrap();
