@@ -34,7 +34,43 @@ pub(super) use for_quads;
 /// A block of the format is readable at `levels`.
 #[inline(always)]
 pub(super) unsafe fn quads<S: SimdInt, F: Format, const J: usize>(s: S, levels: *const u8) -> [S::B; 2] {
-    let j = J;
+    // SAFETY: the caller's contract.
+    unsafe {
+        if const { S::REGISTERS > 0 } {
+            unpack_quads::<S, F>(s, levels, J)
+        } else {
+            called::quads::<S, F>(s, levels, J)
+        }
+    }
+}
+
+/// Emulated lanes take long to compile, so their kernels call what others inline.
+mod called {
+    use super::*;
+
+    /// # Safety
+    /// As [`super::quads`].
+    #[inline(never)]
+    pub unsafe fn quads<S: SimdInt, F: Format>(s: S, levels: *const u8, j: usize) -> [S::B; 2] {
+        // SAFETY: the caller's contract.
+        unsafe { unpack_quads::<S, F>(s, levels, j) }
+    }
+
+    /// # Safety
+    /// As [`super::factors`].
+    #[inline(never)]
+    pub unsafe fn factors<S: SimdInt, F: Format>(s: S, head: [S::F; 2], p: *const u8) -> Factors<S> {
+        // SAFETY: the caller's contract.
+        unsafe { read_factors::<S, F>(s, head, p) }
+    }
+}
+
+/// [`quads`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn unpack_quads<S: SimdInt, F: Format>(s: S, levels: *const u8, j: usize) -> [S::B; 2] {
     let planes = F::LAYOUT.planes;
     let [nibbles, twos, ones, _] = planes.starts();
     // SAFETY: the planes of the format lie inside the block.
@@ -108,6 +144,18 @@ pub(super) unsafe fn head<S: SimdInt, F: Format>(s: S, p: *const u8) -> [S::F; 2
 /// The block's scales are readable at `p`.
 #[inline(always)]
 pub(super) unsafe fn factors<S: SimdInt, F: Format>(s: S, head: [S::F; 2], p: *const u8) -> Factors<S> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if const { S::REGISTERS > 0 } { read_factors::<S, F>(s, head, p) } else { called::factors::<S, F>(s, head, p) }
+    }
+}
+
+/// [`factors`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn read_factors<S: SimdInt, F: Format>(s: S, head: [S::F; 2], p: *const u8) -> Factors<S> {
     let [d, dmin] = head;
     let zero = [s.zero(); 2];
     // SAFETY: the lists of the format lie inside the block's scales.

@@ -1,6 +1,8 @@
 //! Plain arrays as vectors: runs anywhere, and stands in for tiers that this machine lacks.
+//!
+//! What takes more than an instruction per lane is a call: inlined into every kernel it would be most of the library.
 
-use super::Simd;
+use super::{Simd, math};
 use half::{bf16, f16};
 use std::array::from_fn;
 
@@ -62,7 +64,7 @@ impl<const N: usize> Simd for Scalar<N> {
         // SAFETY: the caller's contract.
         unsafe { read(p, |x| x) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_n(self, p: *const f32, n: usize) -> [f32; N] {
         debug_assert!(n <= N);
         // SAFETY: the caller's contract, for the lanes below `n`.
@@ -73,7 +75,7 @@ impl<const N: usize> Simd for Scalar<N> {
         // SAFETY: the caller's contract.
         unsafe { p.cast::<[f32; N]>().write_unaligned(v) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store_n(self, p: *mut f32, v: [f32; N], n: usize) {
         debug_assert!(n <= N);
         for (i, x) in v.into_iter().enumerate().take(n) {
@@ -81,27 +83,27 @@ impl<const N: usize> Simd for Scalar<N> {
             unsafe { p.add(i).write_unaligned(x) }
         }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_f16(self, p: *const u16) -> [f32; N] {
         // SAFETY: the caller's contract.
         unsafe { read(p, |x| f16::from_bits(x).to_f32()) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store_f16(self, p: *mut u16, v: [f32; N]) {
         // SAFETY: the caller's contract.
         unsafe { p.cast::<[u16; N]>().write_unaligned(v.map(|x| f16::from_f32(x).to_bits())) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_bf16(self, p: *const u16) -> [f32; N] {
         // SAFETY: the caller's contract.
         unsafe { read(p, |x| bf16::from_bits(x).to_f32()) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_i8_f32(self, p: *const i8) -> [f32; N] {
         // SAFETY: the caller's contract.
         unsafe { read(p, f32::from) }
     }
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_u8_f32(self, p: *const u8) -> [f32; N] {
         // SAFETY: the caller's contract.
         unsafe { read(p, f32::from) }
@@ -147,7 +149,7 @@ impl<const N: usize> Simd for Scalar<N> {
     fn abs(self, a: [f32; N]) -> [f32; N] {
         a.map(f32::abs)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn copy_sign(self, a: [f32; N], sign: [f32; N]) -> [f32; N] {
         zip(a, sign, f32::copysign)
     }
@@ -159,11 +161,23 @@ impl<const N: usize> Simd for Scalar<N> {
     fn select(self, m: [bool; N], a: [f32; N], b: [f32; N]) -> [f32; N] {
         from_fn(|i| if m[i] { a[i] } else { b[i] })
     }
-    #[inline(always)]
+    #[inline(never)]
+    fn exp(self, x: [f32; N]) -> [f32; N] {
+        math::exp(self, x)
+    }
+    #[inline(never)]
+    fn tanh(self, x: [f32; N]) -> [f32; N] {
+        math::tanh(self, x)
+    }
+    #[inline(never)]
+    fn erf(self, x: [f32; N]) -> [f32; N] {
+        math::erf(self, x)
+    }
+    #[inline(never)]
     fn reduce_sum(self, a: [f32; N]) -> f32 {
         fold(a, |a, b| a + b)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn reduce_max(self, a: [f32; N]) -> f32 {
         fold(a, |a, b| if a > b { a } else { b })
     }
@@ -198,7 +212,7 @@ impl<const N: usize> Simd for Scalar<N> {
     fn sar_i<const BITS: u32>(self, a: [i32; N]) -> [i32; N] {
         a.map(|x| x >> BITS)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn round_i(self, a: [f32; N]) -> [i32; N] {
         a.map(round_ties_even)
     }
