@@ -71,7 +71,7 @@ fn keep_groups(g: Groups, choice: &mut [f32]) {
     for (group, of_group) in choice.chunks(size).zip(&mut of_groups) {
         let copy = &mut copy[..size];
         copy.copy_from_slice(group);
-        *of_group = (0..g.best.min(size)).map(|_| group[take_best(copy)]).sum();
+        *of_group = (0..g.best.min(size)).map(|_| group[take_best(copy)]).sum::<f32>().max(f32::MIN);
     }
     let mut kept = [false; MOST_EXPERTS];
     (0..g.kept).for_each(|_| kept[take_best(&mut of_groups[..g.count])] = true);

@@ -505,7 +505,7 @@ impl Run<'_> {
         }
     }
 
-    /// Attention: pieces of (sequence, key head, tile of rows).
+    /// Attention: pieces of (sequence, tile of rows, key head, query heads that share it).
     fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, call: &Call) {
         let Call::Attend { q, out, spec, sinks, bias, slopes } = call else { return };
         let of_heads = |w: &Option<WeightId>| w.map(|w| vector(&at.weights[w]));
@@ -514,24 +514,27 @@ impl Run<'_> {
         let layer = self.cache.layer(at.layer);
         let group = spec.heads / spec.kv.heads;
         let tiles = |rows: usize| rows.div_ceil(TILE);
-        let total: usize = self.batch.seqs.iter().map(|s| tiles(s.rows.len()) * spec.kv.heads).sum();
-        let scratch = &self.scratch[crew.id()].attend;
+        let pieces: usize = self.batch.seqs.iter().map(|s| tiles(s.rows.len()) * spec.kv.heads).sum();
+        let splits = splits(pieces, crew.threads(), group);
+        let heads = group / splits;
+        let (total, scratch) = (pieces * splits, &self.scratch[crew.id()].attend);
         while let Some(mut i) = self.dealer.next(phase, total) {
             for seq in self.batch.seqs {
-                let count = tiles(seq.rows.len()) * spec.kv.heads;
+                let count = tiles(seq.rows.len()) * spec.kv.heads * splits;
                 if i >= count {
                     i -= count;
                     continue;
                 }
-                let (tile, head) = (i / spec.kv.heads, i % spec.kv.heads);
+                let (tile, part) = (i / (spec.kv.heads * splits), i % (spec.kv.heads * splits));
+                let (kv_head, first_head) = (part / splits, part * heads);
                 let first = tile * TILE;
                 let rows = TILE.min(seq.rows.len() - first);
                 let row = seq.rows.start + first;
                 // SAFETY: offsets of a head inside a row of the buffer.
                 let (q, out) = unsafe {
                     (
-                        view.ptr(*q, row).add(head * group * spec.kv.dim_k),
-                        view.ptr(*out, row).add(head * group * spec.kv.dim_v),
+                        view.ptr(*q, row).add(first_head * spec.kv.dim_k),
+                        view.ptr(*out, row).add(first_head * spec.kv.dim_v),
                     )
                 };
                 let args = AttendArgs {
@@ -539,8 +542,8 @@ impl Run<'_> {
                     base: layer.base(),
                     page_stride: layer.spec.page_bytes(),
                     pages: seq.pages,
-                    kv_head: head,
-                    heads: group,
+                    kv_head,
+                    heads,
                     q,
                     q_stride: spec.heads * spec.kv.dim_k,
                     rows,
@@ -550,8 +553,8 @@ impl Run<'_> {
                     window: spec.kv.window,
                     scale: spec.scale.0,
                     softcap: spec.softcap.map(|c| c.0),
-                    bias: bias_of(spec, slopes, table, head * group..(head + 1) * group),
-                    sinks: sinks.map(|s| &s[head * group..][..group]),
+                    bias: bias_of(spec, slopes, table, first_head..first_head + heads),
+                    sinks: sinks.map(|s| &s[first_head..][..heads]),
                     out,
                     out_stride: spec.heads * spec.kv.dim_v,
                 };
@@ -561,6 +564,12 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Into how many equal parts the query heads of a key head are dealt: as few as give every thread a piece.
+fn splits(pieces: usize, threads: usize, group: usize) -> usize {
+    let enough = |parts: &usize| group.is_multiple_of(*parts) && pieces * parts >= threads;
+    (1..=group).find(enough).unwrap_or(group)
 }
 
 /// What is added to the scores of some heads.

@@ -2,6 +2,7 @@
 //!
 //! Which tensor, which rows and which way round are told by the names of the model; nothing here knows an architecture.
 
+use crate::LoadError;
 use argand_codec::Codec;
 use argand_cpu::{Stored, WeightSource};
 use argand_graph::{Body, Graph, Op};
@@ -37,7 +38,7 @@ impl Source {
         checkpoint: &Arc<Checkpoint>,
         model: &argand_models::Model<'_>,
         quantize: Option<Codec>,
-    ) -> Result<Self, argand_models::Error> {
+    ) -> Result<Self, LoadError> {
         let (mut located, mut modules) = (HashMap::new(), HashMap::new());
         for w in model.graph.weights() {
             let members = match w.shape.as_slice() {
@@ -55,6 +56,10 @@ impl Source {
                 Some(members) => {
                     for name in (0..members).map(|i| format!("{}#{i}", w.name)) {
                         let found = model.locate(&name)?;
+                        // The first that is missing ends it, however many the configuration promises.
+                        if checkpoint.foreign_tensor(&found.tensor).is_none() {
+                            checkpoint.require(&found.tensor)?;
+                        }
                         located.insert(name, found);
                     }
                 }
@@ -76,7 +81,7 @@ impl Source {
     /// MXFP4 as Hugging Face files have it: blocks `[.., rows, groups, 16]`, two neighbours in a byte, and scales beside them.
     fn mxfp4(&self, located: &Located) -> Result<Stored<'_>, Failure> {
         let blocks = self.foreign(&located.tensor)?;
-        let scales = self.foreign(&located.tensor.replace("_blocks", "_scales"))?;
+        let scales = self.foreign(&scales_of(&located.tensor))?;
         let odd = || format!("tensor `{}` is {:?}, its scales {:?}", located.tensor, blocks.0, scales.0);
         let (&[parts, all, groups, 16], Some(part)) = (blocks.0, located.part) else { return Err(odd().into()) };
         if scales.0 != [parts, all, groups] || part >= parts {
@@ -101,12 +106,20 @@ impl Source {
 
     /// Shape and bytes of a tensor whose elements are no weights by themselves.
     fn foreign(&self, name: &str) -> Result<(&[usize], &[u8]), Failure> {
-        let tensor = self.checkpoint.foreign_tensors().iter().find(|t| t.name == name && t.dtype == "U8");
+        let tensor = self.checkpoint.foreign_tensor(name).filter(|t| t.dtype == "U8");
         match (tensor, self.checkpoint.foreign_bytes(name)) {
             (Some(tensor), Some(bytes)) => Ok((&tensor.shape, bytes)),
             _ => Err(format!("tensor `{name}` is missing, or does not hold bytes").into()),
         }
     }
+}
+
+/// How the name of a tensor of MXFP4 blocks ends.
+const BLOCKS: &str = "_blocks";
+
+/// The name of the scales that belong to blocks.
+fn scales_of(blocks: &str) -> String {
+    blocks.replace(BLOCKS, "_scales")
 }
 
 /// Rows of a weight that takes some of `all` rows.
@@ -139,7 +152,7 @@ fn matrix<'a>(located: &Located, tensor: &TensorView<'a>) -> Result<(Matrix<'a>,
 impl WeightSource for Source {
     fn weight(&self, name: &str) -> Result<Stored<'_>, Failure> {
         let located = &self.located[name];
-        if located.tensor.ends_with("_blocks") {
+        if located.tensor.ends_with(BLOCKS) {
             return self.mxfp4(located);
         }
         let (located, tensor) = self.find(name)?;
@@ -160,8 +173,13 @@ impl WeightSource for Source {
     }
 
     fn release(&self, name: &str) {
-        if let Ok((_, tensor)) = self.find(name) {
-            self.checkpoint.release(&tensor);
+        let tensor = &self.located[name].tensor;
+        match tensor.rsplit_once('/') {
+            Some((folder, tensor)) => self.modules[folder].release(tensor),
+            None => self.checkpoint.release(tensor),
+        }
+        if tensor.ends_with(BLOCKS) {
+            self.checkpoint.release(&scales_of(tensor));
         }
     }
 }

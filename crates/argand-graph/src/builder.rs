@@ -102,8 +102,9 @@ impl Builder {
         if let Some(v) = inner.seen.get(&key) {
             return T { g: self, v: *v };
         }
+        // Inside of the closure the caller would be this place.
+        let at = Location::caller();
         let ty = (key.0.row().shape)(&key.0, &types).unwrap_or_else(|reason| {
-            let at = Location::caller();
             inner.error.get_or_insert(GraphError {
                 graph: self.graph.clone(),
                 path: self.path.clone(),

@@ -6,9 +6,11 @@ use crate::names::hf;
 use argand_graph::{AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, T, Unary};
 
 /// More layers than this are a damaged file: the deepest models have some hundreds.
-const MOST_LAYERS: usize = 4096;
+const MOST_LAYERS: usize = 1024;
+/// More heads than this are a damaged file: the largest models have some hundreds.
+const MOST_HEADS: usize = 4096;
 /// A head with more components than this is a damaged file.
-const LARGEST_HEAD: usize = 1 << 16;
+pub(crate) const LARGEST_HEAD: usize = 1 << 16;
 
 /// Sizes of a decoder.
 #[derive(Clone, Debug)]
@@ -111,6 +113,9 @@ impl Decoder {
             }
             None => f.maybe_usize(facts::KV_HEADS)?.unwrap_or(heads),
         };
+        if heads > MOST_HEADS {
+            return Err(f.unsupported(format!("{heads} query heads; at most {MOST_HEADS} are believed")));
+        }
         if kv_heads == 0 || heads % kv_heads != 0 {
             return Err(f.unsupported(format!("{heads} query heads are no multiple of {kv_heads} key heads")));
         }

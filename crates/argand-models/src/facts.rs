@@ -34,7 +34,7 @@ pub const EPS: Fact<'static> = Fact(
 /// Tokens of the vocabulary.
 pub const VOCAB: Fact<'static> = Fact("vocab_size", "vocab_size");
 /// Sliding window in tokens.
-pub const WINDOW: Fact<'static> = Fact("attention.sliding_window", "sliding_window");
+const WINDOW: Fact<'static> = Fact("attention.sliding_window", "sliding_window");
 
 /// Facts of one model.
 pub struct Facts<'a> {
@@ -279,6 +279,32 @@ impl<'a> Facts<'a> {
     pub fn group(&self, fact: Fact<'_>) -> Option<Vec<(&'a str, &'a str)>> {
         let word = |(name, value): (&'a String, &'a Json)| Some((name.as_str(), value.as_str()?));
         self.json(fact.1)?.as_object()?.iter().map(word).collect()
+    }
+
+    /// Width of the sliding window in tokens; none, as files say, is also 0.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn window(&self) -> Result<Option<usize>, Error> {
+        Ok(self.maybe_usize(WINDOW)?.filter(|window| *window > 0))
+    }
+
+    /// Whether each of `layers` layers slides, if the configuration lists it.
+    ///
+    /// # Errors
+    /// The list is too short, or has another word than `sliding_attention` and `full_attention`.
+    pub fn sliding_layers(&self, layers: usize) -> Result<Option<Vec<bool>>, Error> {
+        const TYPES: Fact<'_> = Fact("", "layer_types");
+        let Some(types) = self.words(TYPES) else { return Ok(None) };
+        let slides = |word: &String| match word.as_str() {
+            "sliding_attention" => Some(true),
+            "full_attention" => Some(false),
+            _ => None,
+        };
+        match types.iter().map(slides).collect::<Option<Vec<bool>>>() {
+            Some(all) if all.len() >= layers => Ok(Some(all)),
+            _ => self.odd(TYPES, types.join(", "), "sliding_attention or full_attention for each layer"),
+        }
     }
 
     /// A word, if it is there.

@@ -3,7 +3,7 @@
 //! the sum, so that nothing is ever expanded.
 
 use crate::Error;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, LARGEST_HEAD};
 use crate::facts::{Fact, Facts};
 use argand_graph::{AttentionSpec, KvSpec, Rope, T};
 
@@ -35,12 +35,23 @@ impl Latent {
     pub fn read(f: &Facts<'_>) -> Result<Latent, Error> {
         let turned = f.positive(TURNED)?;
         let nope = match f.is_gguf() {
-            true => f.positive(KEY)?.saturating_sub(turned),
+            true => f.positive(KEY)?.checked_sub(turned).filter(|nope| *nope > 0).ok_or_else(|| {
+                f.unsupported(format!("keys that are no longer than the {turned} components that turn"))
+            })?,
             false => f.positive(NOPE)?,
         };
+        if f.bool(Fact("", "attention_bias")) == Some(true) {
+            return Err(f.unsupported("latent attention with biases (`attention_bias`)"));
+        }
         let query_rank = f.maybe_usize(Fact("attention.q_lora_rank", "q_lora_rank"))?.filter(|rank| *rank > 0);
         let rank = f.positive(Fact("attention.kv_lora_rank", "kv_lora_rank"))?;
-        Ok(Latent { query_rank, rank, nope, turned, value: f.positive(VALUE)? })
+        let value = f.positive(VALUE)?;
+        for size in [turned, nope, rank, value] {
+            if size > LARGEST_HEAD {
+                return Err(f.unsupported(format!("latent attention of {size} components")));
+            }
+        }
+        Ok(Latent { query_rank, rank, nope, turned, value })
     }
 
     /// Attention from the normed input to the output projection.

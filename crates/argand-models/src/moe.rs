@@ -7,6 +7,8 @@ use argand_graph::{F, Routing, Score, T};
 
 /// Experts in all.
 pub const EXPERTS: Fact<'static> = Fact("expert_count", "num_local_experts|num_experts|n_routed_experts");
+/// More experts than this are a damaged file: the largest models have some hundreds.
+const MOST_EXPERTS: usize = 1024;
 const CHOSEN: Fact<'static> = Fact("expert_used_count", "num_experts_per_tok|experts_per_token");
 const WIDTH: Fact<'static> = Fact("expert_feed_forward_length", "moe_intermediate_size");
 
@@ -35,6 +37,9 @@ impl Experts {
     /// A missing or odd fact.
     pub fn read(f: &Facts<'_>, c: &Decoder) -> Result<Experts, Error> {
         let (count, chosen) = (f.positive(EXPERTS)?, f.positive(CHOSEN)?);
+        if count > MOST_EXPERTS {
+            return Err(f.unsupported(format!("{count} experts; at most {MOST_EXPERTS} are believed")));
+        }
         if chosen > count {
             return Err(f.unsupported(format!("{chosen} of {count} experts are to be chosen")));
         }

@@ -54,3 +54,30 @@ fn only_chosen_experts_are_read() {
     assert_eq!(row.read_bytes(&At::step(100, 0)), f64::from(4 * 2 * 6 * 9 * 16));
     assert_eq!(row.flops.at(&At::step(1, 0)), f64::from(2 * 2 * 3 * 9 * 16));
 }
+
+/// What a configuration says is checked before anything is made of it, and a word that is not known is never a default.
+#[test]
+fn hostile_configurations_are_refused() {
+    let huge = serde_json::json!(i32::MAX - 1);
+    for (name, field, value) in [
+        ("bloom", "n_head", huge.clone()),
+        ("deepseek_v3", "qk_rope_head_dim", huge.clone()),
+        ("deepseek_v3", "kv_lora_rank", huge.clone()),
+        ("deepseek_v3", "n_group", 3.into()),
+        ("deepseek_v3", "topk_method", "weird".into()),
+        ("deepseek_v3", "scoring_func", "tanh".into()),
+        ("deepseek_v3", "rope_interleave", false.into()),
+        ("deepseek_v3", "attention_bias", true.into()),
+        ("mixtral", "num_local_experts", huge.clone()),
+        ("llama", "num_hidden_layers", huge),
+        ("gemma3", "layer_types", serde_json::json!(["chunked_attention", "full_attention"])),
+        ("gemma3", "layer_types", serde_json::json!(["full_attention"])),
+    ] {
+        let (_, mut config) = configs().into_iter().find(|(found, _)| found == name).unwrap();
+        config[field] = value.clone();
+        let error = Model::from_config(&config, None).err().unwrap_or_else(|| panic!("{name}: {field} is {value}"));
+        // A mistake in the graph is told with its place in the page.
+        let error = error.to_string();
+        assert!(!error.contains("builder.rs"), "{error}");
+    }
+}

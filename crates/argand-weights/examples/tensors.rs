@@ -48,7 +48,7 @@ fn read_all(checkpoint: &Checkpoint) -> Result<(), Error> {
         let view = checkpoint.require(&info.name)?;
         checkpoint.will_need(&view);
         sum += view.bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-        checkpoint.release(&view);
+        checkpoint.release(&view.info.name);
     }
     println!("sum of all bytes {sum}, read in {:?}", start.elapsed());
     Ok(())

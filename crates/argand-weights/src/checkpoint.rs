@@ -50,6 +50,7 @@ pub struct Checkpoint {
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
     foreign: Vec<ForeignTensor>,
+    foreign_index: HashMap<String, usize>,
     metadata: Metadata,
     /// Folder of the sidecar files; none for GGUF, which carries everything itself.
     folder: Option<PathBuf>,
@@ -174,11 +175,11 @@ impl Checkpoint {
                 Tensor::Foreign(one) => foreign.push(one),
             }
         }
-        for one in &foreign {
-            index.remove(&one.name);
-        }
+        let foreign_index: HashMap<String, usize> =
+            foreign.iter().enumerate().map(|(at, one)| (one.name.clone(), at)).collect();
+        index.retain(|name, _| !foreign_index.contains_key(name));
         let path = path.to_path_buf();
-        Ok(Self { path, format, sources, tensors, index, foreign, metadata, folder: None, config: None })
+        Ok(Self { path, format, sources, tensors, index, foreign, foreign_index, metadata, folder: None, config: None })
     }
 
     /// The path that was opened.
@@ -221,7 +222,7 @@ impl Checkpoint {
     /// # Errors
     /// There is no such tensor, or it is a [`ForeignTensor`].
     pub fn require(&self, name: &str) -> Result<TensorView<'_>, Error> {
-        self.tensor(name).ok_or_else(|| match self.foreign.iter().find(|one| one.name == name) {
+        self.tensor(name).ok_or_else(|| match self.foreign_tensor(name) {
             Some(one) => Error::Unsupported {
                 file: self.sources[one.place.file].path().to_path_buf(),
                 field: format!("tensor {}", quote(name)),
@@ -236,9 +237,14 @@ impl Checkpoint {
         TensorView { info, bytes: self.sources[info.place.file].bytes_at(&info.place) }
     }
 
+    /// The foreign tensor of that name.
+    pub fn foreign_tensor(&self, name: &str) -> Option<&ForeignTensor> {
+        self.foreign_index.get(name).map(|&at| &self.foreign[at])
+    }
+
     /// Stored bytes of a foreign tensor of this checkpoint, little-endian.
     pub fn foreign_bytes(&self, name: &str) -> Option<&[u8]> {
-        let one = self.foreign.iter().find(|one| one.name == name)?;
+        let one = self.foreign_tensor(name)?;
         Some(self.sources[one.place.file].bytes_at(&one.place))
     }
 
@@ -279,10 +285,11 @@ impl Checkpoint {
         self.sidecar_path(name)?.map(|path| sidecar::read_json(&path)).transpose()
     }
 
-    /// Drops the memory pages that lie wholly inside a weight, once its values were copied elsewhere. They come back
-    /// from the file when looked at again.
-    pub fn release(&self, tensor: &TensorView<'_>) {
-        let place = &tensor.info.place;
+    /// Drops the memory pages that lie wholly inside a tensor, foreign ones included, once its values were copied elsewhere.
+    /// They come back from the file when looked at again.
+    pub fn release(&self, name: &str) {
+        let weight = self.index.get(name).map(|&at| &self.tensors[at].place);
+        let Some(place) = weight.or_else(|| self.foreign_tensor(name).map(|one| &one.place)) else { return };
         if let Some(source) = self.sources.get(place.file) {
             source.release(place);
         }

@@ -1,7 +1,7 @@
 //! Gemma 2 (Gemma Team 2024): norms before and after each part, capped scores and logits, every other layer with a window.
 
 use crate::decoder::{Decoder, Layer};
-use crate::facts::{self, Fact, Facts};
+use crate::facts::{Fact, Facts};
 use crate::names::{Fix, Name, hf, name};
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
@@ -28,7 +28,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let said = |value: Option<f32>, paper: f32| value.or_else(|| f.is_gguf().then_some(paper));
     let c = Decoder { softcap: said(c.softcap, 50.0), logit_softcap: said(c.logit_softcap, 30.0), ..c };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let window = f.maybe_usize(facts::WINDOW)?.or_else(|| f.is_gguf().then_some(4096));
+    let window = f.window()?.or_else(|| f.is_gguf().then_some(4096));
     let layer = |i: usize| Layer { window: window.filter(|_| i.is_multiple_of(2)), rope: Some(rope.clone()) };
     let layers: Vec<Layer> = (0..c.layers).map(layer).collect();
     c.graph("gemma2", &layers, |x, l| block(&c, x, l))

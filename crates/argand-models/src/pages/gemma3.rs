@@ -3,7 +3,7 @@
 
 use super::gemma2::{NORMS, block, read};
 use crate::decoder::{Decoder, Layer};
-use crate::facts::{self, Fact, Facts};
+use crate::facts::{Fact, Facts};
 use crate::names::hf;
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
@@ -21,13 +21,10 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     };
     let local = local.unscaled(base.unwrap_or(10_000.0)).rope()?;
     let global = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let window = f.maybe_usize(facts::WINDOW)?;
+    let window = f.window()?;
     let period = f.maybe_usize(hf("sliding_window_pattern"))?.unwrap_or(6).max(1);
-    let types = f.words(hf("layer_types"));
-    let slides = |i: usize| match types.as_ref().and_then(|t| t.get(i)) {
-        Some(t) => t == "sliding_attention",
-        None => !(i + 1).is_multiple_of(period),
-    };
+    let listed = f.sliding_layers(c.layers)?;
+    let slides = |i: usize| listed.as_ref().map_or(!(i + 1).is_multiple_of(period), |all| all[i]);
     let layer = |i: usize| match slides(i) {
         true => Layer { window, rope: Some(local.clone()) },
         false => Layer { window: None, rope: Some(global.clone()) },

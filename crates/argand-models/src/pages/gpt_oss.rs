@@ -1,7 +1,7 @@
 //! gpt-oss (Agarwal et al. 2025): experts in four bits, a window in every other layer, sinks in all.
 
 use crate::decoder::{Decoder, Layer};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::moe::Experts;
 use crate::names::{Fix, Name, Part, hf, name};
 use crate::rope::RopeConfig;
@@ -33,8 +33,8 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let limit = f.maybe_f64(hf("swiglu_limit"))?.unwrap_or(7.0) as f32;
     let experts = Experts { bias: true, limit: Some(limit), ..Experts::read(f, &c)? };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let (window, types) = (f.maybe_usize(facts::WINDOW)?, f.words(hf("layer_types")));
-    let slides = |i: usize| types.as_ref().and_then(|t| t.get(i)).map_or(i.is_multiple_of(2), |t| t == "sliding_attention");
+    let (window, listed) = (f.window()?, f.sliding_layers(c.layers)?);
+    let slides = |i: usize| listed.as_ref().map_or(i.is_multiple_of(2), |all| all[i]);
     let layer = |i| Layer { window: window.filter(|_| slides(i)), rope: Some(rope.clone()) };
     c.graph("gpt_oss", &(0..c.layers).map(layer).collect::<Vec<_>>(), |x, l| {
         let x = x + c.attention(c.norm(x, "attn_norm"), l);

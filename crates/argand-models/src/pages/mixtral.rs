@@ -1,7 +1,7 @@
 //! Mixtral (Jiang et al. 2024): Mistral with a mixture of experts in every layer. GGUF files call it `llama`.
 
 use crate::decoder::{Decoder, Layer};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::moe::Experts;
 use crate::names::{Name, name};
 use crate::rope::RopeConfig;
@@ -23,7 +23,7 @@ pub(super) fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::read(f)?;
     let experts = Experts::read(f, &c)?;
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let layers = vec![Layer { window: f.maybe_usize(facts::WINDOW)?, rope: Some(rope) }; c.layers];
+    let layers = vec![Layer { window: f.window()?, rope: Some(rope) }; c.layers];
     c.graph("mixtral", &layers, |x, l| {
         let x = x + c.attention(c.norm(x, "attn_norm"), l);
         x + experts.feed_forward(&c, c.norm(x, "ffn_norm"))

@@ -1,7 +1,7 @@
 //! Phi-3 and 3.5 mini (Abdin et al. 2024): Llama with joined weights in its files.
 
 use crate::decoder::{Decoder, Layer, pre_norm_block};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::names::{Fix, Name, Part, name};
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
@@ -24,6 +24,6 @@ const JOINED: &[Name] = &[
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder { qkv_bias: false, out_bias: false, ..Decoder::read(f)? };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
-    let layers = vec![Layer { window: f.maybe_usize(facts::WINDOW)?, rope: Some(rope) }; c.layers];
+    let layers = vec![Layer { window: f.window()?, rope: Some(rope) }; c.layers];
     c.graph("phi3", &layers, |x, l| pre_norm_block(&c, x, l))
 }

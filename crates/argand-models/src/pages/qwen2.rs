@@ -1,7 +1,7 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024): queries, keys and values have biases; the upper layers may have a sliding window.
 
 use crate::decoder::{Decoder, Layer, pre_norm_block};
-use crate::facts::{self, Facts};
+use crate::facts::Facts;
 use crate::names::hf;
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
@@ -19,12 +19,9 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
 
 /// The window of each layer: with `use_sliding_window`, from `max_window_layers` on, or as `layer_types` says.
 pub(super) fn windowed_layers(f: &Facts<'_>, layers: usize) -> Result<Vec<Option<usize>>, Error> {
-    let window = f.maybe_usize(facts::WINDOW)?.filter(|_| f.bool(hf("use_sliding_window")).unwrap_or(false));
+    let window = f.window()?.filter(|_| f.bool(hf("use_sliding_window")).unwrap_or(false));
     let first = f.maybe_usize(hf("max_window_layers"))?.unwrap_or(layers);
-    let types = f.words(hf("layer_types"));
-    let slides = |i: usize| match types.as_ref().and_then(|t| t.get(i)) {
-        Some(t) => t == "sliding_attention",
-        None => i >= first,
-    };
+    let listed = f.sliding_layers(layers)?;
+    let slides = |i: usize| listed.as_ref().map_or(i >= first, |all| all[i]);
     Ok((0..layers).map(|i| window.filter(|_| slides(i))).collect())
 }

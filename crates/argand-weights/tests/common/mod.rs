@@ -108,7 +108,7 @@ pub fn read_everything(checkpoint: &Checkpoint) -> u64 {
         assert!(info.elements() > 0);
         checkpoint.will_need(&view);
         sum += view.bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-        checkpoint.release(&view);
+        checkpoint.release(&view.info.name);
     }
     for foreign in checkpoint.foreign_tensors() {
         let bytes = checkpoint.foreign_bytes(&foreign.name).expect("a listed tensor is found");

@@ -152,7 +152,7 @@ fn copy(checkpoint: &Checkpoint, target: impl Fn(Codec) -> Codec, write: Write<'
             codec if codec == info.codec => pieces(&tensor, write).with_context(about)?,
             codec => recode(&tensor, codec, threads, &mut |piece| Ok(write(&info.name, piece)?)).with_context(about)?,
         }
-        checkpoint.release(&tensor);
+        checkpoint.release(&tensor.info.name);
         bar.inc(tensor.bytes.len() as u64);
     }
     for one in checkpoint.foreign_tensors() {

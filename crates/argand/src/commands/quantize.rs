@@ -146,7 +146,7 @@ impl Quantize {
             let tensor = checkpoint.require(&spec.name)?;
             recode(&tensor, spec.codec, threads, &mut |piece| Ok(writer.write(&spec.name, piece)?))
                 .with_context(|| format!("tensor {}", spec.name))?;
-            checkpoint.release(&tensor);
+            checkpoint.release(&tensor.info.name);
             bar.inc(tensor.bytes.len() as u64);
         }
         writer.finish()?;
