@@ -23,8 +23,8 @@ use std::path::Path;
 pub struct Verify {
     /// Model: a catalogue name, a path, or OWNER/NAME of the hub
     model: String,
-    /// Tokens of the prompt; a step for one more token follows
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=512))]
+    /// Tokens of the prompt, enough to average the rounding of single rows; a step for one more token follows
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(8..=512))]
     tokens: u32,
     #[command(flatten)]
     threads: ThreadArgs,
@@ -135,7 +135,11 @@ impl Verify {
         }
         let wrong = outcomes.iter().filter(|o| o.first_wrong.is_some()).count();
         if wrong > 0 {
-            bail!("{wrong} of {} rungs differ from the reference", outcomes.len());
+            bail!(
+                "{wrong} of {} rungs differ from the reference; run it again with another --tokens: what differs every time at \
+                 the same value is a fault of that rung, and `--tier` of other commands avoids it",
+                outcomes.len()
+            );
         }
         Ok(())
     }
