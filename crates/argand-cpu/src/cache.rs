@@ -35,6 +35,11 @@ impl Cache {
         self.pages
     }
 
+    /// Whether no layer keeps anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// Bytes that one page takes over all layers.
     pub(crate) fn page_bytes(&self) -> usize {
         self.layers.iter().map(|l| l.spec.page_bytes()).sum()

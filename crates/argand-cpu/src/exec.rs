@@ -81,6 +81,15 @@ pub struct Batch<'a> {
     pub seqs: &'a [Seq<'a>],
     /// Rows whose logits are wanted, `[R]`.
     pub logit_rows: &'a [u32],
+    /// What the graph wants by name: the rows of all sequences or pictures one after another.
+    pub given: &'a [(&'a str, &'a [f32])],
+}
+
+impl Batch<'_> {
+    /// Rows of all sequences: tokens, or frames of what is given. Pictures have none.
+    pub fn rows(&self) -> usize {
+        self.seqs.last().map_or(self.tokens.len(), |s| s.rows.end.max(self.tokens.len()))
+    }
 }
 
 /// A loaded model.
@@ -100,8 +109,10 @@ pub struct Executor {
     /// Values in a row of the output, and what the rows are.
     vocab: usize,
     domain: Domain,
-    /// Whether a buffer has a row for each sequence.
+    /// Whether a buffer has rows for each sequence.
     pools: bool,
+    /// Whether a buffer has a row for each token.
+    has_tokens: bool,
     /// Below which tokens, positions and types have to be, for all tables that are looked up by them.
     limits: [usize; 3],
 }
@@ -137,6 +148,7 @@ impl Executor {
             ropes: program.ropes.iter().cloned().map(RopeTable::new).collect(),
             domain: program.main.bufs[program.main.output].domain,
             pools: program.pools(),
+            has_tokens: program.has_tokens(),
             vocab: program.main.bufs[program.main.output].len,
             limits: LOOKED_UP.map(|of| program.table_rows(of)),
             program,
@@ -204,7 +216,8 @@ impl Executor {
     pub fn observed_step(&mut self, batch: &Batch<'_>, observer: Option<&mut Observer<'_>>) -> Result<&[f32], Error> {
         let slots = self.check(batch)?;
         let b = if self.pools { batch.seqs.len() } else { 0 };
-        let rows = Rows { n: batch.tokens.len(), r: batch.logit_rows.len(), b };
+        let rows = Rows { n: batch.rows(), r: batch.logit_rows.len(), b };
+        let given = self.given(batch, rows)?;
         let bucket = rows.bucket();
         let program = &self.program;
         let layout = self.layouts.entry(bucket).or_insert_with(|| Layout::new(program, bucket));
@@ -232,6 +245,7 @@ impl Executor {
             ropes: &self.ropes,
             layout,
             batch,
+            given: &given,
             slots: &slots,
             rows,
             tier: self.options.tier,
@@ -250,21 +264,48 @@ impl Executor {
         })
     }
 
+    /// What the batch brings in by the names of the program.
+    fn given<'b>(&self, batch: &Batch<'b>, rows: Rows) -> Result<Vec<&'b [f32]>, Error> {
+        let find = |(name, domain, len): &(String, Domain, usize)| {
+            let values = batch.given.iter().find(|g| g.0 == name).map(|g| g.1);
+            let wanted = rows.of(*domain) * len;
+            match values {
+                Some(values) if values.len() == wanted => Ok(values),
+                Some(values) => Err(format!("`{name}` has {} values, {wanted} are wanted", values.len())),
+                None => Err(format!("`{name}` is wanted, {wanted} values")),
+            }
+        };
+        self.program.given.iter().map(find).collect::<Result<_, _>>().map_err(Error::Batch)
+    }
+
     /// Checks a batch and finds the cache slot of every row.
     fn check(&self, batch: &Batch<'_>) -> Result<Vec<Slot>, Error> {
         let fail = |what: String| Err(Error::Batch(what));
-        let n = batch.tokens.len();
-        if n == 0 || n > self.options.max_rows || batch.positions.len() != n {
+        let n = batch.rows();
+        let [vocabulary, positions, types] = self.limits;
+        // What nothing looks at need not be there.
+        let missing = |len: usize, wanted: bool| len != n && (wanted || len > 0);
+        let wanted = [vocabulary != usize::MAX, positions != usize::MAX || !self.ropes.is_empty()];
+        if missing(batch.tokens.len(), wanted[0])
+            || missing(batch.positions.len(), wanted[1])
+            || n > self.options.max_rows
+            || self.has_tokens == (n == 0)
+        {
             return fail(format!(
-                "{n} tokens, {} positions, at most {} rows",
+                "{n} rows, {} tokens, {} positions, at most {} rows",
+                batch.tokens.len(),
                 batch.positions.len(),
                 self.options.max_rows
             ));
         }
-        let mut slots = Vec::with_capacity(n);
+        let (mut seen, mut slots) = (0, Vec::with_capacity(n));
         for (i, seq) in batch.seqs.iter().enumerate() {
-            if seq.rows.start != slots.len() || seq.rows.end > n || seq.rows.is_empty() {
+            if seq.rows.start != seen || seq.rows.end > n || seq.rows.is_empty() == self.has_tokens {
                 return fail(format!("sequence {i} has rows {:?} of {n}", seq.rows));
+            }
+            seen = seq.rows.end;
+            if self.cache.is_empty() {
+                continue;
             }
             // Pages of the past are read, whatever the new rows write.
             if let Some(page) = seq.pages.iter().find(|p| **p as usize >= self.cache.pages()) {
@@ -285,8 +326,8 @@ impl Executor {
                 }
             }
         }
-        if slots.len() != n {
-            return fail(format!("{n} tokens but sequences of {} rows", slots.len()));
+        if seen != n || batch.seqs.is_empty() {
+            return fail(format!("{n} rows but sequences of {seen}"));
         }
         let mut taken: Vec<_> = slots.iter().map(|s| (s.page, s.token)).collect();
         taken.sort_unstable();
@@ -296,7 +337,6 @@ impl Executor {
         if !batch.types.is_empty() && batch.types.len() != n {
             return fail(format!("{n} tokens, {} types", batch.types.len()));
         }
-        let [vocabulary, _, types] = self.limits;
         let given = [
             (batch.tokens, vocabulary, "token"),
             (batch.positions, self.positions(), "position"),

@@ -20,9 +20,28 @@ pub fn fuse(program: &mut Program) {
 fn fuse_segment(s: &mut Segment, pinned: &[BufId]) {
     group_linears(s);
     group_stacks(s);
+    group_recurrences(s);
     while glu(s, pinned) || tail(s, pinned) {}
     merge_rows(s);
     prologues(s);
+}
+
+/// Recurrences that do not wait for each other become one call, at the place of the first.
+fn group_recurrences(s: &mut Segment) {
+    for i in 0..s.calls.len() {
+        let joins = |s: &Segment, j: usize| {
+            let made = || s.calls[i..j].iter().flat_map(Call::writes);
+            let reads = s.calls[j].reads();
+            matches!(s.calls[j], Call::Recur(_)) && !made().any(|b| reads.contains(&b))
+        };
+        while matches!(s.calls.get(i), Some(Call::Recur(_)))
+            && let Some(j) = (i + 1..s.calls.len()).find(|j| joins(s, *j))
+            && let Call::Recur(more) = s.calls.remove(j)
+            && let Call::Recur(all) = &mut s.calls[i]
+        {
+            all.extend(more);
+        }
+    }
 }
 
 /// Products of the same input become one call, at the place of the first.
@@ -135,19 +154,27 @@ fn find_glu(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, usize, us
 fn tail(s: &mut Segment, pinned: &[BufId]) -> bool {
     let found = (0..s.calls.len()).find_map(|i| find_tail(s, pinned, i).map(|found| (i, found)));
     let Some((i, (j, tail, out))) = found else { return false };
-    if let Call::Linear(l) = &mut s.calls[i] {
-        l.tail.push(tail);
-        l.parts[0].out = out;
-    }
+    let (tails, part) = match &mut s.calls[i] {
+        Call::Linear(l) => (&mut l.tail, &mut l.parts[0]),
+        Call::Conv(c) => (&mut c.tail, &mut c.part),
+        _ => return false,
+    };
+    tails.push(tail);
+    part.out = out;
     s.calls.remove(j);
     true
 }
 
 /// The call that can become part of product `i`, as what, and its result.
 fn find_tail(s: &Segment, pinned: &[BufId], i: usize) -> Option<(usize, Tail, BufId)> {
-    let Call::Linear(l) = &s.calls[i] else { return None };
-    let mut outs = l.outs();
-    let (Some(y), None) = (outs.next(), outs.next()) else { return None };
+    let y = match &s.calls[i] {
+        Call::Linear(l) => {
+            let mut outs = l.outs();
+            outs.next().filter(|_| outs.next().is_none())?
+        }
+        Call::Conv(c) => c.part.out,
+        _ => return None,
+    };
     if uses(s, pinned, y) != 1 {
         return None;
     }

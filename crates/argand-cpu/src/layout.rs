@@ -31,7 +31,7 @@ impl Rows {
         match domain {
             Domain::N => self.n,
             Domain::R => self.r,
-            Domain::B => self.b,
+            Domain::B(each) => each * self.b,
         }
     }
 

@@ -15,6 +15,7 @@ mod ropes;
 mod route;
 mod run;
 mod weights;
+pub mod window;
 
 pub use argand_kernels::{kv, tier};
 pub use exec::{Batch, Error, Executor, Options, Seq};

@@ -1,7 +1,10 @@
 //! From a graph to the naive program: one call for each op, nothing fused.
 
-use crate::program::{Buf, BufId, Call, Domain, Grouped, Layers, Linear, Part, Program, Segment, Step, WeightId};
+use crate::program::{
+    Buf, BufId, Call, Conv, Domain, Grouped, Layers, Linear, Part, Program, Recur, Segment, Step, WeightId,
+};
 use crate::route;
+use crate::window::Phase;
 use argand_graph::{
     AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, ScoreBias, Sym, Type,
     Unary, Value,
@@ -106,7 +109,7 @@ impl<'a> Lowering<'a> {
         let buf = self.in_buf(v, i)?;
         match self.segment.bufs[buf].domain {
             Domain::N => Ok(buf),
-            Domain::R | Domain::B => Err(format!("the rows of input {i} are not the tokens of the step")),
+            Domain::R | Domain::B(_) => Err(format!("the rows of input {i} are not the tokens of the step")),
         }
     }
 
@@ -126,8 +129,11 @@ impl<'a> Lowering<'a> {
         match self.ty(v).rows() {
             Some(d) if d == Sym::N.into() => Ok(Domain::N),
             Some(d) if d == Sym::R.into() => Ok(Domain::R),
-            Some(d) if d == Sym::B.into() => Ok(Domain::B),
-            _ => Err(format!("rows of {} are neither tokens, rows of logits nor sequences", self.ty(v))),
+            Some(d) => match d.of_each(Sym::B) {
+                Some(each) => Ok(Domain::B(each)),
+                None => Err(format!("rows of {} are neither tokens, rows of logits nor sequences", self.ty(v))),
+            },
+            None => Err(format!("{} has no rows", self.ty(v))),
         }
     }
 
@@ -150,9 +156,31 @@ impl<'a> Lowering<'a> {
         Ok(Place::Buf(out))
     }
 
+    /// An input with rows for each sequence.
+    fn in_sequences(&self, v: Value, i: usize) -> Result<BufId, String> {
+        let buf = self.in_buf(v, i)?;
+        match self.segment.bufs[buf].domain {
+            Domain::N | Domain::B(_) => Ok(buf),
+            Domain::R => Err(format!("the rows of input {i} are not those of sequences")),
+        }
+    }
+
     /// The last dimension of an input.
     fn last(&self, v: Value, i: usize) -> usize {
         self.ty(self.ins(v)[i]).shape().last().and_then(|d| d.known()).unwrap_or(1).max(1)
+    }
+
+    /// The number of what the step brings in by that name.
+    fn given(&mut self, name: &str, domain: Domain, len: usize) -> Result<usize, String> {
+        let given = &mut self.program.given;
+        match given.iter().position(|g| g.0 == name) {
+            Some(i) if given[i] != (name.to_string(), domain, len) => Err(format!("`{name}` is two things")),
+            Some(i) => Ok(i),
+            None => {
+                given.push((name.to_string(), domain, len));
+                Ok(given.len() - 1)
+            }
+        }
     }
 
     fn rope(&mut self, freqs: &Arc<RopeFreqs>) -> usize {
@@ -166,6 +194,13 @@ impl<'a> Lowering<'a> {
     fn node(&mut self, v: Value, op: &Op) -> Result<Place, String> {
         match op {
             Op::Input(_) => Ok(Place::Input),
+            Op::Given { name, len, .. } => {
+                let number = self.given(name, self.domain(v)?, *len)?;
+                let (domain, out) = (self.domain(v)?, self.new_buf(v)?);
+                // It waits for nothing, and what reads it need not wait for what lies between.
+                self.segment.calls.insert(0, Call::Rows { domain, steps: vec![Step::Given { number, out }] });
+                Ok(Place::Buf(out))
+            }
             Op::State(_) if self.segment.input.is_none() => Err("only layers keep a state".into()),
             Op::State(kv) => Ok(Place::State(*kv)),
             Op::Weight { name } => {
@@ -186,7 +221,7 @@ impl<'a> Lowering<'a> {
                 }
                 _ => Err("only tokens, positions and types of the step can be looked up".into()),
             },
-            Op::Pool(pool) => self.step(v, |s, out| Ok(Step::Pool { x: s.in_tokens(v, 0)?, pool: *pool, out })),
+            Op::Pool(pool) => self.step(v, |s, out| Ok(Step::Pool { x: s.in_sequences(v, 0)?, pool: *pool, out })),
             Op::GatherRows => match self.body.node(self.ins(v)[1]).op {
                 Op::Input(BatchInput::LogitRows) => {
                     self.step(v, |s, out| Ok(Step::Gather { x: s.in_tokens(v, 0)?, out }))
@@ -256,6 +291,28 @@ impl<'a> Lowering<'a> {
                 let parts = vec![Part { w, bias, out }];
                 let linear = Linear { domain, prologue: vec![], x, parts, glu: None, tail: vec![] };
                 self.segment.calls.push(Call::Linear(linear));
+                Ok(Place::Buf(out))
+            }
+            Op::Conv { window, groups } => {
+                let (x, w, bias) = (self.in_buf(v, 0)?, self.in_weight(v, 1)?, self.maybe_weight(v, 2)?);
+                let depthwise = *groups == self.last(v, 0) && Some(*groups) == self.ty(v).row_len();
+                let (part, phases) = (Part { w, bias, out: self.new_buf(v)? }, Phase::all(window));
+                let (window, groups) = (*window, *groups);
+                let out = part.out;
+                self.segment.calls.push(Call::Conv(Conv { x, part, window, phases, groups, depthwise, tail: vec![] }));
+                Ok(Place::Buf(out))
+            }
+            Op::Window { window, pool } => {
+                let (x, out) = (self.in_buf(v, 0)?, self.new_buf(v)?);
+                self.segment.calls.push(Call::Window { x, window: *window, pool: *pool, out });
+                Ok(Place::Buf(out))
+            }
+            Op::Scan(scan) => {
+                let (gates, w) = (self.in_sequences(v, 0)?, self.in_weight(v, 1)?);
+                let bias = scan.bias.then(|| self.in_weight(v, 2)).transpose()?;
+                let start = scan.start.then(|| self.in_buf(v, 2 + usize::from(scan.bias))).transpose()?;
+                let out = self.new_buf(v)?;
+                self.segment.calls.push(Call::Recur(vec![Recur { gates, w, bias, start, scan: *scan, out }]));
                 Ok(Place::Buf(out))
             }
             Op::Write(kv) => {

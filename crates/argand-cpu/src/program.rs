@@ -3,7 +3,8 @@
 //! A buffer holds a row of `len` f32 for each row of its domain. A call is a phase: all threads share its work, and a
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
-use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle, Routing};
+use crate::window::Phase;
+use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle, Routing, Scan, Window, WindowPool};
 use argand_kernels::rows::Unary;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ pub enum Domain {
     N,
     /// Rows whose logits are wanted.
     R,
-    /// Sequences of the step.
-    B,
+    /// So many for each sequence of the step, or for each picture.
+    B(usize),
 }
 
 /// A buffer: rows of f32.
@@ -41,6 +42,8 @@ pub struct Buf {
 pub enum Step {
     /// The row of a table for the token, its position or its type, from row `first` on.
     Embed { table: WeightId, index: BatchInput, first: usize, out: BufId },
+    /// A row of what the step brings in by the name of that number.
+    Given { number: usize, out: BufId },
     /// A row of another domain.
     Gather { x: BufId, out: BufId },
     /// A row made of those of a sequence.
@@ -129,6 +132,42 @@ pub struct Grouped {
     pub glu: Option<Unary>,
 }
 
+/// A convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// The picture.
+    pub x: BufId,
+    /// The kernel, and its bias.
+    pub part: Part,
+    /// How it walks.
+    pub window: Window,
+    /// Which taps meet which pixels.
+    pub phases: Vec<Phase>,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Whether each channel is a group, in and out.
+    pub depthwise: bool,
+    /// Done to the result in order.
+    pub tail: Vec<Tail>,
+}
+
+/// A recurrence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recur {
+    /// What each row brings to the gates.
+    pub gates: BufId,
+    /// The recurrent weight.
+    pub w: WeightId,
+    /// Its bias.
+    pub bias: Option<WeightId>,
+    /// The first state of each sequence.
+    pub start: Option<BufId>,
+    /// The cell.
+    pub scan: Scan,
+    /// The state after each row.
+    pub out: BufId,
+}
+
 /// A phase.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -148,6 +187,12 @@ pub enum Call {
         bias: Option<WeightId>,
         slopes: Vec<f32>,
     },
+    /// A convolution.
+    Conv(Conv),
+    /// One value of those under a window.
+    Window { x: BufId, window: Window, pool: WindowPool, out: BufId },
+    /// Recurrences that do not wait for each other.
+    Recur(Vec<Recur>),
     /// All layers.
     Repeat(usize),
 }
@@ -187,6 +232,8 @@ pub struct Program {
     pub main: Segment,
     /// The repetitions that the main part calls.
     pub layers: Vec<Layers>,
+    /// Names of what the step brings in, with the domain and the values of a row.
+    pub given: Vec<(String, Domain, usize)>,
     /// Angle tables that steps refer to.
     pub ropes: Vec<Arc<RopeFreqs>>,
 }
@@ -195,7 +242,7 @@ impl Step {
     /// The buffers that it reads.
     pub fn reads(&self) -> impl Iterator<Item = BufId> {
         let (a, b) = match *self {
-            Step::Embed { .. } => (None, None),
+            Step::Embed { .. } | Step::Given { .. } => (None, None),
             Step::Gather { x, .. }
             | Step::Pool { x, .. }
             | Step::RmsNorm { x, .. }
@@ -218,6 +265,7 @@ impl Step {
     pub fn out(&self) -> Option<BufId> {
         match *self {
             Step::Embed { out, .. }
+            | Step::Given { out, .. }
             | Step::Gather { out, .. }
             | Step::Pool { out, .. }
             | Step::RmsNorm { out, .. }
@@ -254,20 +302,25 @@ impl Grouped {
     }
 }
 
+/// The buffers that are added at the end.
+fn added(tail: &[Tail]) -> impl Iterator<Item = BufId> {
+    tail.iter().filter_map(|t| match t {
+        Tail::Add(b) => Some(*b),
+        Tail::Unary(_) => None,
+    })
+}
+
 impl Call {
     /// The buffers that it reads, those it makes itself included.
     pub fn reads(&self) -> Vec<BufId> {
         match self {
             Call::Rows { steps, .. } => steps.iter().flat_map(Step::reads).collect(),
-            Call::Linear(l) => {
-                let added = l.tail.iter().filter_map(|t| match t {
-                    Tail::Add(b) => Some(*b),
-                    _ => None,
-                });
-                l.prologue.iter().flat_map(Step::reads).chain([l.x]).chain(added).collect()
-            }
+            Call::Linear(l) => l.prologue.iter().flat_map(Step::reads).chain([l.x]).chain(added(&l.tail)).collect(),
             Call::Grouped(g) => [g.x].into_iter().chain(g.routes).collect(),
             Call::Attend { q, .. } => vec![*q],
+            Call::Conv(c) => [c.x].into_iter().chain(added(&c.tail)).collect(),
+            Call::Window { x, .. } => vec![*x],
+            Call::Recur(all) => all.iter().flat_map(|r| [r.gates].into_iter().chain(r.start)).collect(),
             Call::Repeat(_) => vec![],
         }
     }
@@ -278,7 +331,9 @@ impl Call {
             Call::Rows { steps, .. } => steps.iter().filter_map(Step::out).collect(),
             Call::Linear(l) => l.prologue.iter().filter_map(Step::out).chain(l.outs()).collect(),
             Call::Grouped(g) => g.outs().collect(),
-            Call::Attend { out, .. } => vec![*out],
+            Call::Attend { out, .. } | Call::Window { out, .. } => vec![*out],
+            Call::Conv(c) => vec![c.part.out],
+            Call::Recur(all) => all.iter().map(|r| r.out).collect(),
             Call::Repeat(_) => vec![],
         }
     }
@@ -304,7 +359,7 @@ impl Program {
         let steps = |call: &Call| match call {
             Call::Rows { steps, .. } => steps.clone(),
             Call::Linear(l) => l.prologue.clone(),
-            Call::Grouped(_) | Call::Attend { .. } | Call::Repeat(_) => vec![],
+            _ => vec![],
         };
         let rows = |s: &Segment| {
             let tables = s.calls.iter().flat_map(steps).filter_map(|step| match step {
@@ -319,9 +374,14 @@ impl Program {
         bodies.chain([&self.main]).map(rows).min().unwrap_or(usize::MAX)
     }
 
-    /// Whether a buffer has a row for each sequence.
+    /// Whether a buffer has rows for each sequence.
     pub fn pools(&self) -> bool {
-        self.main.bufs.iter().any(|b| b.domain == Domain::B)
+        self.main.bufs.iter().any(|b| matches!(b.domain, Domain::B(_)))
+    }
+
+    /// Whether a buffer has a row for each token or frame.
+    pub fn has_tokens(&self) -> bool {
+        self.main.bufs.iter().any(|b| b.domain == Domain::N)
     }
 
     /// Phases of one step: calls of all layers, each followed by a barrier.
@@ -340,6 +400,14 @@ impl Segment {
         for call in &self.calls {
             let _ = writeln!(out, "{indent}{}", Show(self, call));
         }
+    }
+
+    fn tails(&self, tail: &[Tail]) -> String {
+        let one = |tail: &Tail| match tail {
+            Tail::Add(b) => format!(" + {}", self.buf(*b)),
+            Tail::Unary(g) => format!(" {}", format!("{g:?}").to_lowercase()),
+        };
+        tail.iter().map(one).collect()
     }
 
     fn steps(&self, steps: &[Step]) -> String {
@@ -374,12 +442,7 @@ impl fmt::Display for Show<'_> {
                 if let Some(act) = l.glu {
                     write!(f, " glu {}", format!("{act:?}").to_lowercase())?;
                 }
-                for tail in &l.tail {
-                    match tail {
-                        Tail::Add(b) => write!(f, " + {}", s.buf(*b))?,
-                        Tail::Unary(g) => write!(f, " {}", format!("{g:?}").to_lowercase())?,
-                    }
-                }
+                f.write_str(&s.tails(&l.tail))?;
                 let outs: Vec<String> = l.outs().map(|b| s.buf(b)).collect();
                 write!(f, " -> {}", outs.join(", "))
             }
@@ -396,6 +459,17 @@ impl fmt::Display for Show<'_> {
                 write!(f, " -> {}", outs.join(", "))
             }
             Call::Attend { q, out, .. } => write!(f, "attend {} -> {}", s.buf(*q), s.buf(*out)),
+            Call::Conv(c) => {
+                let (x, w, tail) = (s.buf(c.x), &s.weights[c.part.w].0, s.tails(&c.tail));
+                write!(f, "{} {x} x {w}{tail} -> {}", if c.depthwise { "depthwise" } else { "conv" }, s.buf(c.part.out))
+            }
+            Call::Window { x, pool, out, .. } => {
+                write!(f, "window {}({}) -> {}", format!("{pool:?}").to_lowercase(), s.buf(*x), s.buf(*out))
+            }
+            Call::Recur(all) => {
+                let one = |r: &Recur| format!("{} x {} -> {}", s.buf(r.gates), s.weights[r.w].0, s.buf(r.out));
+                write!(f, "recur {}", all.iter().map(one).collect::<Vec<_>>().join("; "))
+            }
             Call::Repeat(i) => write!(f, "repeat {i}"),
         }
     }

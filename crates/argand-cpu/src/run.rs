@@ -22,7 +22,9 @@ use argand_kernels::tier::Tier;
 use std::io;
 use std::ops::Range;
 
+mod conv;
 mod grouped;
+mod recur;
 
 /// Up to this many rows every thread prepares the input of a product for itself.
 const REDUNDANT: usize = 2;
@@ -97,6 +99,8 @@ pub(crate) struct Run<'a> {
     pub ropes: &'a [RopeTable],
     pub layout: &'a Layout,
     pub batch: &'a crate::exec::Batch<'a>,
+    /// What the step brings in by the names of the program, in their order.
+    pub given: &'a [&'a [f32]],
     pub slots: &'a [Slot],
     pub rows: Rows,
     pub tier: Tier,
@@ -147,6 +151,18 @@ impl View<'_> {
         unsafe { std::slice::from_raw_parts(self.ptr(buf, row), self.len(buf)) }
     }
 
+    /// Does what is left to be done to some columns of a row.
+    fn finish(&self, tier: Tier, tail: &[Tail], row: usize, columns: Range<usize>, out: &mut [f32]) {
+        for tail in tail {
+            match tail {
+                Tail::Add(b) => {
+                    rows::binary_in_place(tier, rows::Binary::Add, out, &self.row(*b, row)[columns.clone()]);
+                }
+                Tail::Unary(f) => rows::unary_in_place(tier, *f, out),
+            }
+        }
+    }
+
     #[allow(clippy::mut_from_ref)]
     fn row_mut(&self, buf: BufId, row: usize) -> &mut [f32] {
         // SAFETY: inside the buffer; in this phase the row belongs to this thread, and a step's result is not its input.
@@ -167,6 +183,15 @@ fn matrix(w: &Resident) -> &PackedMatrix {
     match w {
         Resident::Matrix(m) => m,
         Resident::Vector(_) | Resident::Stack(_) | Resident::Table(_) => {
+            unreachable!("weights are loaded for their use")
+        }
+    }
+}
+
+fn stack(w: &Resident) -> &[PackedMatrix] {
+    match w {
+        Resident::Stack(all) => all,
+        Resident::Vector(_) | Resident::Matrix(_) | Resident::Table(_) => {
             unreachable!("weights are loaded for their use")
         }
     }
@@ -194,7 +219,7 @@ fn terms(l: &Linear, weights: &[Resident]) -> usize {
     let codecs = l.parts.iter().map(|p| matrix(&weights[p.w]).codec()).filter(|c| c.block_len() > 1);
     match l.domain {
         Domain::N => 1,
-        Domain::R | Domain::B => codecs.map(linear::most_terms).min().unwrap_or(1),
+        Domain::R | Domain::B(_) => codecs.map(linear::most_terms).min().unwrap_or(1),
     }
 }
 
@@ -232,7 +257,9 @@ pub(crate) fn needs(
                     needs.private.attend = needs.private.attend.max(floats * size_of::<f32>());
                 }
                 Call::Grouped(g) => grouped::needs(g, s, w, rows.n, threads, &mut needs),
-                Call::Rows { .. } | Call::Repeat(_) => {}
+                Call::Conv(c) => conv::needs(c, s, w, &mut needs),
+                Call::Recur(all) => recur::needs(all, &mut needs),
+                Call::Rows { .. } | Call::Window { .. } | Call::Repeat(_) => {}
             }
         }
     };
@@ -296,6 +323,9 @@ impl Run<'_> {
             Call::Linear(l) => self.linear(crew, phase, at, l),
             Call::Grouped(g) => self.grouped(crew, phase, at, g),
             Call::Attend { .. } => self.attend(crew, *phase, at, call),
+            Call::Conv(c) => self.conv(crew, *phase, at, c),
+            Call::Window { x, window, pool, out } => self.window(crew, at, (*x, *out), window, *pool),
+            Call::Recur(all) => self.recur(crew, *phase, at, all),
             Call::Repeat(_) => {}
         }
         crew.barrier();
@@ -332,6 +362,10 @@ impl Run<'_> {
         match *step {
             Step::Embed { table, index, first, out } => {
                 self.embed(v.at, table, first + self.index(index, row), v.row_mut(out, row));
+            }
+            Step::Given { number, out } => {
+                let out = v.row_mut(out, row);
+                out.copy_from_slice(&self.given[number][row * out.len()..][..out.len()]);
             }
             Step::Gather { x, out } => {
                 v.row_mut(out, row).copy_from_slice(v.row(x, self.batch.logit_rows[row] as usize));
@@ -413,7 +447,7 @@ impl Run<'_> {
 
     /// One row for sequence `seq`.
     fn pool(&self, v: View<'_>, x: BufId, pool: Pool, seq: usize, out: &mut [f32]) {
-        let rows = self.batch.seqs[seq].rows.clone();
+        let rows = self.rows_of(v.at.segment.bufs[x].domain, seq);
         match pool {
             Pool::First => out.copy_from_slice(v.row(x, rows.start)),
             Pool::Last => out.copy_from_slice(v.row(x, rows.end - 1)),
@@ -427,6 +461,14 @@ impl Run<'_> {
                 rows.for_each(|row| rows::binary_in_place(self.tier, rows::Binary::Add, out, v.row(x, row)));
                 rows::unary_in_place(self.tier, rows::Unary::Scale(share), out);
             }
+        }
+    }
+
+    /// The rows of sequence or picture `seq`.
+    fn rows_of(&self, domain: Domain, seq: usize) -> Range<usize> {
+        match domain {
+            Domain::B(each) => seq * each..(seq + 1) * each,
+            Domain::N | Domain::R => self.batch.seqs[seq].rows.clone(),
         }
     }
 
@@ -653,15 +695,7 @@ impl Product<'_> {
                 }
                 rows::binary_in_place(run.tier, rows::Binary::Glu(act), out, up);
             }
-            for tail in &l.tail {
-                match tail {
-                    Tail::Add(b) => {
-                        let added = &view.row(*b, row)[columns.clone()];
-                        rows::binary_in_place(run.tier, rows::Binary::Add, out, added);
-                    }
-                    Tail::Unary(f) => rows::unary_in_place(run.tier, *f, out),
-                }
-            }
+            view.finish(run.tier, &l.tail, row, columns.clone(), out);
         }
     }
 

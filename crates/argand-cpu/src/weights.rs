@@ -1,13 +1,14 @@
 //! The resident weights of a program: packed matrices, vectors of f32, and tables that stay where they are stored.
 
 use crate::gang::{Dealer, Gang};
-use crate::program::{Call, Program, Segment, Step, WeightId};
+use crate::program::{Call, Conv, Program, Segment, Step, WeightId};
 use argand_codec::{Codec, CodecError};
-use argand_graph::{Buckets, ScoreBias, layer_prefix};
+use argand_graph::{Buckets, Cell, Scan, ScoreBias, layer_prefix};
 use argand_kernels::packed::{PackError, PackedMatrix};
 use argand_kernels::tier::Tier;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// A stored weight: rows of coded values.
@@ -73,7 +74,7 @@ pub(crate) struct Weights {
 
 /// What a segment does with a weight.
 #[derive(Clone, Copy, PartialEq)]
-enum Use {
+enum Use<'s> {
     Product,
     Lookup,
     Vector,
@@ -83,11 +84,15 @@ enum Use {
     Vectors,
     /// A table of biases by bucket, which becomes one by distance.
     Distances(Buckets),
+    /// The kernel of a convolution.
+    Kernel(&'s Conv),
+    /// Recurrent weights of a cell.
+    Recurrent(&'s Scan),
 }
 
-fn uses(s: &Segment) -> Vec<Use> {
+fn uses(s: &Segment) -> Vec<Use<'_>> {
     let mut uses = vec![Use::Vector; s.weights.len()];
-    let lookup = |step: &Step, uses: &mut [Use]| {
+    let lookup = |step: &Step, uses: &mut [Use<'_>]| {
         if let Step::Embed { table, .. } = step
             && uses[*table] != Use::Product
         {
@@ -110,7 +115,9 @@ fn uses(s: &Segment) -> Vec<Use> {
                     uses[*table] = Use::Distances(buckets);
                 }
             }
-            Call::Attend { .. } | Call::Repeat(_) => {}
+            Call::Conv(c) => uses[c.part.w] = Use::Kernel(c),
+            Call::Recur(all) => all.iter().for_each(|r| uses[r.w] = Use::Recurrent(&r.scan)),
+            Call::Attend { .. } | Call::Window { .. } | Call::Repeat(_) => {}
         }
     }
     uses
@@ -164,7 +171,7 @@ impl Loader<'_, '_> {
         (0..s.weights.len()).map(|id| self.weight(s, prefix, id, uses[id])).collect()
     }
 
-    fn weight(&mut self, s: &Segment, prefix: &str, id: WeightId, used: Use) -> Result<Resident, WeightError> {
+    fn weight(&mut self, s: &Segment, prefix: &str, id: WeightId, used: Use<'_>) -> Result<Resident, WeightError> {
         let (name, shape) = &s.weights[id];
         let name = format!("{prefix}{name}");
         if let Some(found) = self.done.get(&name) {
@@ -186,6 +193,16 @@ impl Loader<'_, '_> {
             Use::Vector => Resident::Vector(self.vector(&name, &stored)?),
             Use::Distances(buckets) => Resident::Vector(by_distance(&buckets, &self.vector(&name, &stored)?)),
             Use::Product => Resident::Matrix(Arc::new(self.matrix(&name, &stored)?)),
+            Use::Kernel(conv) => self.kernel(&name, conv, &stored)?,
+            Use::Recurrent(scan) => {
+                let values = self.vector(&name, &stored)?;
+                // A reset gate that acts on the state is needed before the product that makes the new one.
+                let last = if scan.cell == (Cell::Gru { reset_after: false }) { scan.hidden } else { 0 };
+                let first = stored.rows - last;
+                let parts = [0..first, first..stored.rows].into_iter().filter(|rows| !rows.is_empty());
+                let all: Vec<_> = parts.map(|rows| (rows, (0..stored.cols).collect())).collect();
+                self.parts(&name, &values, stored.cols, &all)?
+            }
             Use::Lookup | Use::Stack | Use::Vectors => Resident::Table(name.as_str().into()),
         };
         if used != Use::Lookup && self.seen.insert(name.clone()) {
@@ -196,7 +213,7 @@ impl Loader<'_, '_> {
     }
 
     /// The members of a stack, each read on its own: number `i` is called `name#i`.
-    fn stack(&mut self, name: &str, shape: &[usize], used: Use) -> Result<Resident, WeightError> {
+    fn stack(&mut self, name: &str, shape: &[usize], used: Use<'_>) -> Result<Resident, WeightError> {
         let (count, expected) = shape.split_first().map_or((0, shape), |(count, rest)| (*count, rest));
         let (mut matrices, mut vectors) = (Vec::new(), Vec::new());
         let source = self.source;
@@ -220,6 +237,49 @@ impl Loader<'_, '_> {
             Use::Stack => Resident::Stack(matrices.into()),
             _ => Resident::Vector(vectors.into()),
         })
+    }
+
+    /// The kernel of a convolution: a matrix for each phase and group, or, for single channels, the taps one after another.
+    fn kernel(&mut self, name: &str, conv: &Conv, stored: &Stored<'_>) -> Result<Resident, WeightError> {
+        let values = self.vector(name, stored)?;
+        let (cols, taps) = (stored.cols, conv.window.taps());
+        if conv.depthwise {
+            return Ok(Resident::Vector(
+                (0..taps).flat_map(|t| values.iter().skip(t).step_by(taps)).copied().collect(),
+            ));
+        }
+        let (channels, outs) = (cols / taps, stored.rows / conv.groups);
+        let mut all = Vec::new();
+        for phase in &conv.phases {
+            let places =
+                |y: &usize| phase.taps[1].iter().map(move |x| y * conv.window.kernel[1] + x).collect::<Vec<_>>();
+            let taps = phase.taps[0].iter().flat_map(places);
+            let columns: Vec<usize> = taps.flat_map(|tap| tap * channels..(tap + 1) * channels).collect();
+            all.extend((0..conv.groups).map(|g| (g * outs..(g + 1) * outs, columns.clone())));
+        }
+        self.parts(name, &values, cols, &all)
+    }
+
+    /// Some rows and columns of a matrix of `cols` columns, each part packed as one of its own.
+    fn parts(
+        &mut self,
+        name: &str,
+        values: &[f32],
+        cols: usize,
+        parts: &[(Range<usize>, Vec<usize>)],
+    ) -> Result<Resident, WeightError> {
+        self.bytes -= size_of_val(values);
+        let mut matrices = Vec::new();
+        for (rows, columns) in parts {
+            let row = |i: usize| {
+                let row = &values[(rows.start + i) * cols..][..cols];
+                Cow::Owned(columns.iter().flat_map(|c| row[*c].to_le_bytes()).collect())
+            };
+            let (rows, cols) = (rows.len(), columns.len());
+            let stored = Stored { codec: Codec::F32, rows, cols, offset: 0.0, row: Box::new(row) };
+            matrices.push(self.matrix(name, &stored)?);
+        }
+        Ok(Resident::Stack(matrices.into()))
     }
 
     fn vector(&mut self, name: &str, stored: &Stored<'_>) -> Result<Arc<[f32]>, WeightError> {

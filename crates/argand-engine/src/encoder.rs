@@ -165,8 +165,14 @@ impl Encoder {
             Head::Pooler | Head::Sequence | Head::Sentence(_) => 1,
         };
         let counts: Vec<usize> = sequences.iter().map(|s| rows(s) * self.width()).collect();
-        let batch =
-            Batch { tokens: &tokens, positions: &positions, types: &types, seqs: &seqs, logit_rows: &logit_rows };
+        let batch = Batch {
+            tokens: &tokens,
+            positions: &positions,
+            types: &types,
+            seqs: &seqs,
+            logit_rows: &logit_rows,
+            given: &[],
+        };
         let values = self.runner.executor_mut().step(&batch).map_err(|e| RunError::Executor(Box::new(e)))?;
         Ok((values.to_vec(), counts))
     }

@@ -8,9 +8,11 @@
 
 mod encoder;
 mod engine;
+pub mod labels;
 mod load;
 pub mod lookup;
 pub mod mock;
+pub mod network;
 pub mod pages;
 mod request;
 pub mod runner;
@@ -19,13 +21,16 @@ mod schedule;
 mod sequence;
 mod session;
 mod source;
+pub mod spell;
 pub mod stop;
 
 pub use encoder::{Encoder, both_ways};
 pub use engine::{Engine, EngineOptions, EngineUse};
 pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;
+pub use network::{Input, Network};
 pub use request::{AddError, Event, Request, SeqId, SessionId, TextStream, Usage};
 pub use runner::{Limits, RunError, Runner, SeqRows, StepBatch};
 pub use sampler::{Logprobs, Sampling};
+pub use spell::Speller;
 pub use stop::{Finish, StopRules};

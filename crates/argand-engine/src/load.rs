@@ -67,6 +67,21 @@ impl Default for LoadOptions {
     }
 }
 
+impl LoadOptions {
+    /// What an executor needs to know.
+    pub(crate) fn resolved(&self, pages: usize) -> Result<Options, TierError> {
+        Ok(Options {
+            tier: self.tier.map_or_else(Tier::from_env_or_detect, Ok)?,
+            threads: self.threads.unwrap_or_else(argand_cpu::threads),
+            exact: self.exact,
+            fused: self.fused,
+            kv: self.kv,
+            pages,
+            max_rows: self.max_rows,
+        })
+    }
+}
+
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loading {
@@ -247,24 +262,15 @@ impl CpuRunner {
             None => open(checkpoint, None, options)?.context()?.min(USUAL_CONTEXT),
         };
         let model = open(checkpoint, Some(context), options)?;
-        let source = Arc::new(Source::new(checkpoint, &model, options.quantize)?);
+        let source = Arc::new(Source::new(checkpoint, &model, &model.graph, options.quantize)?);
         let graph = match options.decomposed {
             true => argand_graph::pass::decompose(&model.graph, |_| true).map_err(argand_models::Error::Graph)?,
             false => model.graph,
         };
         let pages = context.div_ceil(PAGE_TOKENS).checked_mul(options.sequences.max(1)).and_then(|p| p.checked_add(1));
         let pages = pages.filter(|p| *p <= MOST_PAGES).ok_or(LoadError::Context { tokens: context })?;
-        let tier = options.tier.map_or_else(Tier::from_env_or_detect, Ok)?;
         let total = checkpoint.file_bytes();
-        let options = Options {
-            tier,
-            threads: options.threads.unwrap_or_else(argand_cpu::threads),
-            exact: options.exact,
-            fused: options.fused,
-            kv: options.kv,
-            pages,
-            max_rows: options.max_rows,
-        };
+        let options = options.resolved(pages)?;
         let max_rows = options.max_rows;
         let mut hear = |bytes| progress(Loading { bytes, total });
         let executor = Executor::load(&graph, source, options, &mut hear)
@@ -312,6 +318,7 @@ impl Runner for CpuRunner {
             types: &[],
             seqs: &seqs,
             logit_rows: batch.logit_rows,
+            given: &[],
         };
         self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
     }

@@ -37,10 +37,11 @@ impl Source {
     pub(crate) fn new(
         checkpoint: &Arc<Checkpoint>,
         model: &argand_models::Model<'_>,
+        graph: &argand_graph::Graph,
         quantize: Option<Codec>,
     ) -> Result<Self, LoadError> {
         let (mut located, mut modules) = (HashMap::new(), HashMap::new());
-        for w in model.graph.weights() {
+        for w in graph.weights() {
             let members = match w.shape.as_slice() {
                 [members, _, _] => Some(*members),
                 [members, _] if w.name.ends_with(".bias") => Some(*members),
@@ -104,6 +105,48 @@ impl Source {
         Ok(Stored { codec: Codec::Mxfp4, rows, cols: 32 * groups, offset: 0.0, row: Box::new(row) })
     }
 
+    /// All values of a tensor.
+    fn values(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Failure> {
+        let tensor = self.checkpoint.require(name)?;
+        let mut values = vec![0.0; tensor.info.elements()];
+        tensor.info.codec.decode(tensor.bytes, &mut values)?;
+        Ok((tensor.info.shape.clone(), values))
+    }
+
+    /// A kernel or bias of a convolution, with the norm behind it folded in.
+    fn folded(&self, name: &str, located: &Located) -> Result<Stored<'_>, Failure> {
+        let (mut shape, mut values) = match self.checkpoint.tensor(&located.tensor) {
+            // A convolution in front of a norm needs no bias of its own.
+            None if !located.kernel && located.norm.is_some() => (vec![], vec![]),
+            _ => self.values(&located.tensor)?,
+        };
+        if located.kernel {
+            values = kernel(located, &mut shape, &values)?;
+        }
+        if let Some((norm, eps)) = &located.norm {
+            let part = |part: &str| Ok::<_, Failure>(self.values(&format!("{norm}.{part}"))?.1);
+            let [weight, bias, mean, variance] =
+                [part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?];
+            let outs = weight.len();
+            let sizes = [bias.len(), mean.len(), variance.len(), if located.kernel { shape[0] } else { outs }];
+            if sizes != [outs; 4] {
+                return Err(format!("norm `{norm}` has {outs} weights, and {sizes:?} other values for them").into());
+            }
+            let scale = |o: usize| weight[o] / (variance[o] + eps).sqrt();
+            if located.kernel {
+                let cols = values.len() / outs.max(1);
+                values.iter_mut().enumerate().for_each(|(i, v)| *v *= scale(i / cols));
+            } else {
+                let own = |o: usize| values.get(o).copied().unwrap_or(0.0);
+                values = (0..outs).map(|o| bias[o] + (own(o) - mean[o]) * scale(o)).collect();
+            }
+        }
+        let rows = if located.kernel { shape[0] } else { 1 };
+        let cols = values.len().checked_div(rows).ok_or_else(|| format!("weight `{name}` holds nothing"))?;
+        let row = move |i: usize| Cow::Owned(values[i * cols..][..cols].iter().flat_map(|v| v.to_le_bytes()).collect());
+        Ok(Stored { codec: Codec::F32, rows, cols, offset: 0.0, row: Box::new(row) })
+    }
+
     /// Shape and bytes of a tensor whose elements are no weights by themselves.
     fn foreign(&self, name: &str) -> Result<(&[usize], &[u8]), Failure> {
         let tensor = self.checkpoint.foreign_tensor(name).filter(|t| t.dtype == "U8");
@@ -149,11 +192,35 @@ fn matrix<'a>(located: &Located, tensor: &TensorView<'a>) -> Result<(Matrix<'a>,
     Ok((Matrix { codec: tensor.info.codec, rows, cols, bytes }, vector))
 }
 
+/// A kernel `[out, in, ..window]` with the channels of each place of the window side by side. The kernel of a transposed convolution
+/// lies the other way round, and its window backwards. `shape` begins with the outgoing channels afterwards.
+fn kernel(located: &Located, shape: &mut [usize], stored: &[f32]) -> Result<Vec<f32>, Failure> {
+    let (outs, ins, taps): (usize, usize, usize) = match (&mut *shape, located.transposed) {
+        ([outs, ins, window @ ..], false) => (*outs, *ins, window.iter().product()),
+        ([ins, outs, window @ ..], true) => {
+            std::mem::swap(ins, outs);
+            (*ins, *outs, window.iter().product())
+        }
+        _ => return Err(format!("tensor `{}` is {shape:?}, a kernel was expected", located.tensor).into()),
+    };
+    let at = |i: usize| {
+        let (out, tap, channel) = (i / (taps * ins), i / ins % taps, i % ins);
+        match located.transposed {
+            false => (out * ins + channel) * taps + tap,
+            true => (channel * outs + out) * taps + taps - 1 - tap,
+        }
+    };
+    Ok((0..stored.len()).map(|i| stored[at(i)]).collect())
+}
+
 impl WeightSource for Source {
     fn weight(&self, name: &str) -> Result<Stored<'_>, Failure> {
         let located = &self.located[name];
         if located.tensor.ends_with(BLOCKS) {
             return self.mxfp4(located);
+        }
+        if located.kernel || located.norm.is_some() {
+            return self.folded(name, located);
         }
         let (located, tensor) = self.find(name)?;
         let (m, vector) = matrix(located, &tensor)?;

@@ -88,6 +88,7 @@ impl Step {
             types: &self.types,
             seqs: &seqs,
             logit_rows: &rows,
+            given: &[],
         };
         let mut seen = BTreeMap::new();
         let mut observe = |name: &str, values: &[f32], len: usize| {

@@ -3,7 +3,9 @@
 
 use crate::dim::{Dim, Shape, Type};
 use crate::graph::{Body, Graph, GraphError, Node, Value};
-use crate::op::{AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, Routing, ScoreBias, Unary};
+use crate::op::{
+    AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, Routing, Scan, ScoreBias, Unary,
+};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::Location;
@@ -75,6 +77,12 @@ impl Builder {
         self.push(Op::Input(input), &[])
     }
 
+    /// `[rows, len]` values that the step brings in under that name.
+    #[track_caller]
+    pub fn given(&self, name: &str, rows: Dim, len: usize) -> T<'_> {
+        self.push(Op::Given { name: name.to_string(), rows, len }, &[]).named(name)
+    }
+
     /// A stored parameter.
     #[track_caller]
     pub fn weight(&self, name: &str, shape: Shape) -> T<'_> {
@@ -127,6 +135,11 @@ impl<'g> T<'g> {
     /// The value, to end the graph with.
     pub fn value(self) -> Value {
         self.v
+    }
+
+    /// What it is built with.
+    pub(crate) fn builder(self) -> &'g Builder {
+        self.g
     }
 
     /// What it is.
@@ -303,6 +316,18 @@ impl<'g> T<'g> {
     #[track_caller]
     pub fn pool(self, pool: Pool) -> Self {
         self.g.push(Op::Pool(pool), &[self])
+    }
+
+    /// A recurrent network over the rows of each sequence, which are products with its input weights already. The recurrent
+    /// weight is `name`, its bias `name.bias`. The state after each row: `[N, S]`.
+    #[track_caller]
+    pub fn scan(self, name: &str, scan: &Scan, start: Option<Self>) -> Self {
+        let scan = Scan { start: start.is_some(), ..*scan };
+        let gates = Dim::from(scan.gates() * scan.hidden);
+        let w = self.g.weight(name, vec![gates, scan.hidden.into()]);
+        let b = scan.bias.then(|| self.g.weight(&format!("{name}.bias"), vec![gates]));
+        let ins: Vec<T> = [self, w].into_iter().chain(b).chain(start).collect();
+        self.g.push(Op::Scan(scan), &ins)
     }
 
     /// A layer for each of `kinds`; layers of equal kind share one body. Names inside get the prefix `prefix.i.`.

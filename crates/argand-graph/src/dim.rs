@@ -46,6 +46,12 @@ impl Dim {
         (self.factors == [0; Sym::ALL.len()]).then_some(self.constant)
     }
 
+    /// How many of them there are for each `sym`, when that is all that it says.
+    pub fn of_each(self, sym: Sym) -> Option<usize> {
+        let factor = self.factors[sym as usize];
+        (factor > 0 && self == Dim::from(sym) * factor).then_some(factor)
+    }
+
     /// The value for given symbols.
     pub fn eval(self, at: &impl Fn(Sym) -> usize) -> usize {
         self.constant + Sym::ALL.iter().zip(self.factors).map(|(s, k)| k * at(*s)).sum::<usize>()
@@ -167,5 +173,8 @@ mod tests {
         assert_eq!((n * 2 + Dim::from(3)).eval(&|_| 5), 13);
         assert_eq!(Dim::from(7).known(), Some(7));
         assert_eq!(n.known(), None);
+        assert_eq!((n * 3).of_each(Sym::N), Some(3));
+        assert_eq!((n + Dim::from(3)).of_each(Sym::N), None);
+        assert_eq!(Dim::from(0).of_each(Sym::N), None);
     }
 }

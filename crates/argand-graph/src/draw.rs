@@ -58,7 +58,7 @@ impl Drawn {
 
 /// Whether a node is told as an argument of its users.
 fn is_source(op: &Op) -> bool {
-    matches!(op, Op::Input(_) | Op::Weight { .. } | Op::State(_))
+    matches!(op, Op::Input(_) | Op::Given { .. } | Op::Weight { .. } | Op::State(_))
 }
 
 fn name(body: &Body, v: Value) -> String {

@@ -19,6 +19,7 @@ pub mod draw;
 mod graph;
 pub mod op;
 pub mod pass;
+mod picture;
 mod poly;
 
 pub use builder::{Builder, T};
@@ -26,7 +27,8 @@ pub use count::{Count, CountRow, count};
 pub use dim::{Dim, Shape, Sym, Type};
 pub use graph::{Body, Graph, GraphError, Node, Value, WeightRef, layer_prefix};
 pub use op::{
-    AttentionSpec, BatchInput, Binary, Buckets, F, Groups, KvSpec, Mask, NormKind, Op, Pool, Reduce, Rope, RopeFreqs,
-    RopeStyle, Routing, Score, ScoreBias, Unary,
+    AttentionSpec, BatchInput, Binary, Buckets, Cell, F, GateOrder, Groups, KvSpec, Mask, NormKind, Op, Pool, Reduce,
+    Rope, RopeFreqs, RopeStyle, Routing, Scan, Score, ScoreBias, Unary, Window, WindowPool,
 };
+pub use picture::{Picture, Walk};
 pub use poly::{At, Poly};

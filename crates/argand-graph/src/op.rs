@@ -2,17 +2,21 @@
 
 mod attention;
 mod basic;
+mod conv;
 mod linear;
 mod moe;
 mod norm;
 mod rope;
+mod scan;
 mod structure;
 
 use crate::builder::T;
-use crate::dim::Type;
+use crate::dim::{Dim, Type};
 use crate::graph::Body;
 use crate::poly::Poly;
+pub use conv::{Window, WindowPool};
 pub use moe::{Groups, Routing, Score};
+pub use scan::{Cell, GateOrder, Scan};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -263,6 +267,8 @@ impl AttentionSpec {
 pub enum Op {
     /// What the step brings in.
     Input(BatchInput),
+    /// Values that the step brings in by name, `[rows, len]`: pixels, frames of sound, states.
+    Given { name: String, rows: Dim, len: usize },
     /// The carried value of a [`Body`].
     Carry,
     /// A stored parameter, by canonical name; inside a body the name is prefixed with the layer.
@@ -315,8 +321,16 @@ pub enum Op {
     GroupedLinear { slots: usize, routed: bool },
     /// `(y [N, S, D], weights [N, E]) -> [N, D]`: the sum of what routed slots hold times their experts' weights
     Combine,
-    /// `x [N, D] -> [B, D]`: a row of each sequence
+    /// `x [N, D] -> [B, D]`: a row of each sequence, or of each picture whose pixels are the rows
     Pool(Pool),
+    /// `(x [B h w, C], kernel [O, taps * C / groups], bias [O]?) -> [B h' w', O]`: correlation, as deep learning has it. A row of
+    /// the kernel has for each tap, line by line, its channels; group `g` of the outputs sees group `g` of the channels.
+    Conv { window: Window, groups: usize },
+    /// `x [B h w, C] -> [B h' w', C]`: one value of those under a window
+    Window { window: Window, pool: WindowPool },
+    /// `(gates [N, G H], recurrent weight [G H, H], bias [G H]?, start [B, S]?) -> [N, S]`: the state after each row; `gates` are
+    /// the products of the row with the input weights
+    Scan(Scan),
     /// `x -> x`: a body for each layer, `order[i]` says which.
     Repeat { prefix: String, bodies: Vec<Arc<Body>>, order: Vec<usize> },
 }
@@ -362,6 +376,7 @@ impl Op {
     pub fn row(&self) -> &'static Row {
         match self {
             Op::Input(_) => &structure::INPUT,
+            Op::Given { .. } => &structure::GIVEN,
             Op::Carry => &structure::CARRY,
             Op::Weight { .. } => &structure::WEIGHT,
             Op::State(_) => &attention::STATE,
@@ -388,6 +403,9 @@ impl Op {
             Op::Attention(_) => &attention::ATTENTION,
             Op::GatherRows => &structure::GATHER_ROWS,
             Op::Pool(_) => &structure::POOL,
+            Op::Conv { .. } => &conv::CONV,
+            Op::Window { .. } => &conv::WINDOW,
+            Op::Scan(_) => &scan::SCAN,
             Op::Repeat { .. } => &structure::REPEAT,
         }
     }

@@ -48,6 +48,8 @@ pub enum Binary {
     Add,
     /// `a * b`.
     Mul,
+    /// The larger one.
+    Max,
     /// Gated linear unit: `f(a) * b`, `a` being the gate.
     Glu(Unary),
 }
@@ -207,7 +209,7 @@ fn sum<S: Simd>(s: S, x: &[f32], f: impl Fn(S::F) -> S::F) -> f32 {
 }
 
 #[inline(always)]
-fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
     let one = s.splat(1.0);
     s.div(one, s.add(one, s.exp(s.sub(s.zero(), x))))
 }
@@ -324,6 +326,7 @@ unsafe fn binary_raw<S: Simd>(s: S, f: Binary, len: usize, a: *const f32, b: &[f
     match f {
         Binary::Add => run!(|a, b| s.add(a, b)),
         Binary::Mul => run!(|a, b| s.mul(a, b)),
+        Binary::Max => run!(|a, b| s.max(a, b)),
         Binary::Glu(gate) => with_unary!(s, gate, glu),
     }
 }

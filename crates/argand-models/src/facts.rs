@@ -44,7 +44,14 @@ pub struct Facts<'a> {
     checkpoint: Option<&'a Checkpoint>,
     context: Option<usize>,
     head: Option<Head>,
+    picture: Option<[usize; 2]>,
 }
+
+/// Most pixels on a side of a picture.
+const MOST_PIXELS: usize = 8192;
+
+/// Height and width of pictures where a configuration does not say: those of ImageNet's classifiers.
+const USUAL_PICTURE: usize = 224;
 
 #[derive(Clone, Copy)]
 enum Dialect<'a> {
@@ -85,7 +92,15 @@ impl<'a> Facts<'a> {
             Dialect::Hf(config) => config.get("model_type").and_then(Json::as_str),
         };
         match architecture {
-            Some(name) => Ok(Facts { architecture: name.to_string(), file, dialect, checkpoint, context, head: None }),
+            Some(name) => Ok(Facts {
+                architecture: name.to_string(),
+                file,
+                dialect,
+                checkpoint,
+                context,
+                head: None,
+                picture: None,
+            }),
             None => Err(Error::NoArchitecture { file }),
         }
     }
@@ -149,6 +164,58 @@ impl<'a> Facts<'a> {
     /// Name of the architecture, as the file says it.
     pub fn architecture(&self) -> &str {
         &self.architecture
+    }
+
+    /// The same facts for pictures of that height and width.
+    pub(crate) fn with_picture(self, size: Option<[usize; 2]>) -> Self {
+        Facts { picture: size, ..self }
+    }
+
+    /// Height and width of the pictures that are to be looked at.
+    ///
+    /// # Errors
+    /// When the configuration says something odd.
+    pub fn picture(&self) -> Result<[usize; 2], Error> {
+        let size = match self.picture {
+            Some(size) => size,
+            None => [self.maybe_usize(Fact("", "image_size"))?.unwrap_or(USUAL_PICTURE); 2],
+        };
+        match size {
+            [1..=MOST_PIXELS, 1..=MOST_PIXELS] => Ok(size),
+            [height, width] => Err(self.unsupported(format!(
+                "pictures of {height} x {width} pixels; at least 1 and at most {MOST_PIXELS} on a side are supported"
+            ))),
+        }
+    }
+
+    /// Whole numbers of a list.
+    ///
+    /// # Errors
+    /// When it is missing or something else, or there is none or a number beyond any model's size.
+    pub fn usizes(&self, fact: Fact<'_>) -> Result<Vec<usize>, Error> {
+        let values = self.maybe_f64s(fact)?;
+        let values = self.need(fact, values)?;
+        match values.iter().all(|v| v.fract() == 0.0 && (1.0..=1e6).contains(v)) && !values.is_empty() {
+            true => Ok(values.into_iter().map(|v| v as usize).collect()),
+            false => self.odd(fact, format!("{values:?}"), "numbers of at least 1"),
+        }
+    }
+
+    /// The facts of each object of a list.
+    ///
+    /// # Errors
+    /// When it is missing or something else.
+    pub fn list(&self, fact: Fact<'_>) -> Result<Vec<Facts<'a>>, Error> {
+        let items = self.need(fact, self.json(fact.1))?;
+        let Some(items) = items.as_array() else { return self.odd(fact, items.to_string(), "a list") };
+        let part = |(i, item)| Facts {
+            file: format!("{}, {}[{i}]", self.file, fact.1),
+            architecture: self.architecture.clone(),
+            dialect: Dialect::Hf(item),
+            head: None,
+            ..*self
+        };
+        Ok(items.iter().enumerate().map(part).collect())
     }
 
     fn key(&self, fact: Fact<'_>) -> String {
@@ -307,6 +374,17 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// How many classes the model tells apart.
+    ///
+    /// # Errors
+    /// When nothing says.
+    pub fn labels(&self) -> Result<usize, Error> {
+        match self.json("id2label").and_then(Json::as_object) {
+            Some(labels) => Ok(labels.len()),
+            None => self.positive(Fact("", "num_labels")),
+        }
+    }
+
     /// A word, if it is there.
     pub fn str(&self, fact: Fact<'_>) -> Option<&'a str> {
         match self.dialect {
@@ -341,7 +419,7 @@ impl<'a> Facts<'a> {
 
     fn stored(&self, canonical: &str) -> Option<String> {
         let (base, suffix) = canonical.strip_suffix(".bias").map_or((canonical, "weight"), |base| (base, "bias"));
-        Some(crate::names::stored(crate::names::row(self.page().ok()?, base)?, self, "0", "0", suffix))
+        Some(crate::names::stored(crate::names::row(self.page().ok()?, base)?, self, &["0"], "0", suffix))
     }
 
     /// Rows of a tensor of the checkpoint.

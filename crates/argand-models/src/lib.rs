@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cnn;
 pub mod decoder;
 pub mod encoder;
 mod error;
@@ -21,7 +22,7 @@ use argand_graph::{BatchInput, Graph, Op};
 use argand_weights::Checkpoint;
 use encoder::Head;
 pub use error::Error;
-use facts::Facts;
+pub use facts::Facts;
 use names::{Located, Name};
 pub use pages::PAGES;
 
@@ -75,9 +76,25 @@ impl<'a> Model<'a> {
         Self::new(Facts::of_config(config, context)?)
     }
 
+    /// Reads the architecture of a checkpoint that looks at pictures of that height and width, whatever the model was made for.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn for_pictures(checkpoint: &'a Checkpoint, size: [usize; 2]) -> Result<Self, Error> {
+        Self::new(Facts::of_checkpoint(checkpoint, None)?.with_picture(Some(size)))
+    }
+
     fn new(facts: Facts<'a>) -> Result<Self, Error> {
         let page = facts.page()?;
         Ok(Model { page, graph: (page.graph)(&facts)?, facts })
+    }
+
+    /// Anything else that is made of the model's facts: another graph over the same checkpoint, a number.
+    ///
+    /// # Errors
+    /// A missing or odd fact.
+    pub fn read<T>(&self, what: fn(&Facts<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        what(&self.facts)
     }
 
     /// The longest sequence that the model was made for; 2048 where older families do not say.

@@ -22,6 +22,9 @@ pub enum Fix {
     /// The member of a stack is one head's part of the matrix that makes keys or values of a latent (DeepSeek-AI 2024), keys
     /// being multiplied into the queries instead: transposed.
     LatentHead(Heads),
+    /// ONNX files stack the directions of a recurrent network: this is one of them. Biases of the input and of the state lie
+    /// behind each other.
+    OnnxSide(usize),
 }
 
 /// Whose heads a weight makes.
@@ -54,7 +57,18 @@ pub enum Part {
     Odd,
 }
 
+/// Batch norm behind a convolution (Ioffe and Szegedy 2015), which is folded into it at loading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Name of the norm in Hugging Face checkpoints, without `.weight`, in the order of the names of the convolution.
+    pub hf: &'static str,
+    /// Its epsilon, unless the configuration says.
+    pub eps: f32,
+}
+
 /// A row of the table. `{}` stands for the number of the layer, `{e}` for that of the expert where each has a tensor of its own.
+/// Where the canonical name has `{}` itself, each stands for a number that is put into the other names in order, `{1}` there for
+/// the second; such a canonical name begins with the layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     /// Canonical name, without the layer.
@@ -67,17 +81,32 @@ pub struct Name {
     pub fix: Fix,
     /// Hugging Face files store the matrix transposed: a row for each input.
     pub transposed: bool,
+    /// It is the kernel of a convolution, stored channel by channel, `[out, in, height, width]` (of a transposed one `[in, out, ..]`),
+    /// or with one dimension for its window.
+    pub kernel: bool,
+    /// The norm that is folded into it and its bias.
+    pub norm: Option<BatchNorm>,
 }
 
 /// A row without a fix. Where files of a family disagree about a name, `|` stands between the names.
 pub const fn name(canonical: &'static str, gguf: &'static str, hf: &'static str) -> Name {
-    Name { canonical, gguf, hf, fix: Fix::None, transposed: false }
+    Name { canonical, gguf, hf, fix: Fix::None, transposed: false, kernel: false, norm: None }
+}
+
+/// A kernel of a convolution in Hugging Face checkpoints.
+pub const fn kernel(canonical: &'static str, hf: &'static str) -> Name {
+    Name { kernel: true, ..name(canonical, "", hf) }
 }
 
 impl Name {
     /// The same row with something to be done.
     pub const fn fixed(self, fix: Fix) -> Name {
         Name { fix, ..self }
+    }
+
+    /// The same row with a batch norm behind it.
+    pub const fn normed(self, hf: &'static str, eps: f32) -> Name {
+        Name { norm: Some(BatchNorm { hf, eps }), ..self }
     }
 
     /// The same row for a matrix that Hugging Face files store transposed.
@@ -125,6 +154,10 @@ pub struct Located {
     pub unpair: Option<usize>,
     /// To be added to each value.
     pub offset: f32,
+    /// It is the kernel of a convolution, stored channel by channel.
+    pub kernel: bool,
+    /// Name and epsilon of the batch norm that is folded into it.
+    pub norm: Option<(String, f32)>,
 }
 
 /// Some rows of a tensor: blocks of `block` rows, `stride` apart.
@@ -161,7 +194,17 @@ impl Rows {
 impl Located {
     /// All of a tensor as it is.
     fn whole(tensor: String) -> Located {
-        Located { tensor, rows: None, unpair: None, offset: 0.0, transposed: false, columns: None, part: None }
+        Located {
+            tensor,
+            rows: None,
+            unpair: None,
+            offset: 0.0,
+            transposed: false,
+            columns: None,
+            part: None,
+            kernel: false,
+            norm: None,
+        }
     }
 
     /// The row of the tensor that holds row `i` of a weight of `rows` rows.
@@ -178,23 +221,71 @@ impl Located {
 
 /// The name that a weight has in this checkpoint, without `.weight`. Checkpoints of a model without its head often leave out
 /// the first part of names, which says that there is one.
-pub(crate) fn stored(name: &Name, facts: &Facts<'_>, layer: &str, member: &str, suffix: &str) -> String {
-    let patterns = if facts.is_gguf() { name.gguf } else { name.hf };
-    let full = patterns.split('|').flat_map(|pattern| {
-        let base = pattern.replace("{}", layer).replace("{e}", member);
+pub(crate) fn stored(name: &Name, facts: &Facts<'_>, numbers: &[&str], member: &str, suffix: &str) -> String {
+    find(if facts.is_gguf() { name.gguf } else { name.hf }, facts, numbers, member, suffix).1
+}
+
+/// The number among its alternatives, and the name.
+fn find(patterns: &str, facts: &Facts<'_>, numbers: &[&str], member: &str, suffix: &str) -> (usize, String) {
+    let full = patterns.split('|').enumerate().flat_map(|(i, pattern)| {
+        let base = fill(pattern, numbers).replace("{e}", member);
         // Parameters that are no module of their own have no suffix.
         let alone = if suffix == "weight" { base.clone() } else { format!("{base}_{suffix}") };
-        [format!("{base}.{suffix}"), alone]
+        [(i, format!("{base}.{suffix}")), (i, alone)]
     });
-    let bare = full.clone().filter_map(|name| Some(name.split_once('.')?.1.to_string()));
+    let bare = full.clone().filter_map(|(i, name)| Some((i, name.split_once('.')?.1.to_string())));
     let mut all = full.clone().chain(bare);
-    let there = all.find(|name| facts.has_tensor(name) == Some(true));
+    let there = all.find(|(_, name)| facts.has_tensor(name) == Some(true));
     there.or_else(|| full.clone().next()).unwrap_or_default()
+}
+
+/// A name with numbers in its places.
+fn fill(pattern: &str, numbers: &[&str]) -> String {
+    let mut parts = pattern.split("{}");
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for (i, part) in parts.enumerate() {
+        out += numbers.get(i).or(numbers.last()).unwrap_or(&"");
+        out += part;
+    }
+    numbers.get(1).map_or(out.clone(), |second| out.replace("{1}", second))
+}
+
+/// The numbers that stand in the places of a pattern.
+fn numbers<'n>(pattern: &str, name: &'n str) -> Option<Vec<&'n str>> {
+    let mut parts = pattern.split("{}");
+    let mut rest = name.strip_prefix(parts.next()?)?;
+    let mut found = Vec::new();
+    for part in parts {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        found.push(number);
+        rest = behind.strip_prefix(part)?;
+    }
+    (rest.is_empty() && found.iter().all(|n| !n.is_empty())).then_some(found)
 }
 
 /// The row of a canonical name without its layer.
 pub(crate) fn row(page: &Page, base: &str) -> Option<&'static Name> {
     page.names.iter().chain(DECODER).find(|n| n.canonical == base)
+}
+
+/// The row of a canonical name, the numbers in it, and which of its parameters it is.
+fn look_up<'n>(page: &Page, full: &'n str) -> Option<(&'static Name, Vec<&'n str>, &'static str)> {
+    let suffixed = |name: &'n str| match name.strip_suffix(".bias") {
+        Some(base) => [Some((name, "weight")), Some((base, "bias"))],
+        None => [Some((name, "weight")), None],
+    };
+    let numbered = suffixed(full).into_iter().flatten().find_map(|(name, suffix)| {
+        let mut rows = page.names.iter().filter(|n| n.canonical.contains("{}"));
+        rows.find_map(|row| Some((row, numbers(row.canonical, name)?, suffix)))
+    });
+    let (layer, rest) = match full.strip_prefix("layers.").and_then(|r| r.split_once('.')) {
+        Some((layer, rest)) => (layer, rest),
+        None => ("", full),
+    };
+    let plain = || {
+        suffixed(rest).into_iter().flatten().find_map(|(name, suffix)| Some((row(page, name)?, vec![layer], suffix)))
+    };
+    numbered.or_else(plain)
 }
 
 /// Finds a weight by its canonical name, such as `layers.3.attn_q` or `layers.3.attn_q.bias`; members of stacks are numbered,
@@ -209,18 +300,22 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         return Ok(Located::whole(tensor));
     }
     let unknown = || Error::NoSuchName { file: facts.file().to_string(), name: canonical.to_string() };
-    let (layer, rest) = match canonical.strip_prefix("layers.").and_then(|r| r.split_once('.')) {
-        Some((layer, rest)) => (layer, rest),
-        None => ("", canonical),
-    };
-    let (rest, member) = rest.split_once('#').map_or((rest, None), |(rest, member)| (rest, member.parse().ok()));
-    let (base, suffix) = rest.strip_suffix(".bias").map_or((rest, "weight"), |base| (base, "bias"));
-    let name = row(page, base).ok_or_else(unknown)?;
-    let tensor = stored(name, facts, layer, &member.unwrap_or(0usize).to_string(), suffix);
+    let (whole, member) = canonical.split_once('#').map_or((canonical, None), |(name, i)| (name, i.parse().ok()));
+    let (name, numbers, suffix) = look_up(page, whole).ok_or_else(unknown)?;
+    let tensor = stored(name, facts, &numbers, &member.unwrap_or(0usize).to_string(), suffix);
     // A tensor for each member has its number in the name; without, it is a part of a stack.
     let own = (if facts.is_gguf() { name.gguf } else { name.hf }).contains("{e}");
     let (transposed, part) = (name.transposed && !facts.is_gguf(), member.filter(|_| !own));
-    let mut located = Located { transposed, part, ..Located::whole(tensor) };
+    let norm = match name.norm {
+        Some(norm) => {
+            let at = find(norm.hf, facts, &numbers, "", "running_var").1;
+            let eps = facts.maybe_f64(hf("layer_norm_eps"))?.map_or(norm.eps, |eps| eps as f32);
+            Some((at.trim_end_matches(".running_var").to_string(), eps))
+        }
+        None => None,
+    };
+    let kernel = name.kernel && suffix == "weight";
+    let mut located = Located { transposed, part, kernel, norm, ..Located::whole(tensor) };
     match name.fix {
         Fix::UnpairRows(whose) if facts.is_gguf() => {
             let c = crate::decoder::Decoder::read(facts)?;
@@ -242,7 +337,13 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
                 _ => (located.transposed, located.columns) = (true, Some(Rows::run(first, l.nope))),
             }
         }
-        Fix::None | Fix::UnpairRows(_) | Fix::PlusOne | Fix::HfRows(_) | Fix::LatentHead(_) => {}
+        Fix::OnnxSide(side) if facts.str(hf("layout")) == Some("onnx") => {
+            located.part = Some(side);
+            let half = facts.usize(hf("hidden_size"))? * crate::pages::recurrent::gates(facts);
+            let behind = usize::from(canonical.contains("again"));
+            located.rows = canonical.ends_with("bias").then(|| Rows::run(behind * half, half));
+        }
+        Fix::None | Fix::OnnxSide(_) | Fix::UnpairRows(_) | Fix::PlusOne | Fix::HfRows(_) | Fix::LatentHead(_) => {}
     }
     Ok(located)
 }

@@ -14,10 +14,13 @@ pages! {
     albert
     bert
     bloom
+    dcgan
     deepseek
     distilbert
     electra
+    efficientnet_lite
     falcon
+    g2p_gru
     gemma2
     gemma3
     gpt2
@@ -28,11 +31,14 @@ pages! {
     mixtral
     modernbert
     mpnet
+    mobilenet_v2
     phi
     phi3
     qwen2
     qwen3
     qwen3_moe
     roberta
+    recurrent
+    resnet
     smollm3
 }

@@ -23,13 +23,6 @@ impl Order<'_> {
     }
 }
 
-fn stack(w: &Resident) -> &[PackedMatrix] {
-    match w {
-        Resident::Stack(all) => all,
-        _ => unreachable!("weights are loaded for their use"),
-    }
-}
-
 /// Adds what a call needs in a step of `n` tokens.
 pub(super) fn needs(g: &Grouped, s: &Segment, w: &[Resident], n: usize, threads: usize, needs: &mut Needs) {
     let (pairs, stacks) = (n * g.slots, || g.parts.iter().map(|p| stack(&w[p.w])));

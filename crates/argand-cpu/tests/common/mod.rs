@@ -1,5 +1,8 @@
 //! Small models for tests of the executor: graphs, coded random weights, an `f64` interpreter, a driver of ragged steps.
 
+// Each test uses some of it.
+#![allow(dead_code)]
+
 pub mod driver;
 pub mod models;
 pub mod reference;

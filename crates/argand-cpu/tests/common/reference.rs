@@ -8,8 +8,8 @@ use super::Random;
 use super::weights::{Tensor, Weights};
 use argand_cpu::kv::KvType;
 use argand_graph::{
-    AttentionSpec, BatchInput, Binary, Body, Graph, Mask, NormKind, Op, Pool, Rope, RopeStyle, Routing, Score,
-    ScoreBias, Unary, Value, layer_prefix,
+    AttentionSpec, BatchInput, Binary, Body, Cell, Graph, Mask, NormKind, Op, Pool, Rope, RopeStyle, Routing, Scan,
+    Score, ScoreBias, Unary, Value, Window, WindowPool, layer_prefix,
 };
 
 /// Half the distance of 1 to the next `f32`.
@@ -51,7 +51,17 @@ impl Expected {
 
 /// Runs a sequence; `integer` allows for products on quantised activations, `kv` for the number format of the cache.
 pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, kv: KvType) -> Expected {
-    let run = |noise| Interpreter { weights, tokens, noise, integer, kv }.body(&graph.body, "", None);
+    expect_of(graph, |noise| Interpreter { weights, tokens, given: &[], noise, integer, kv })
+}
+
+/// Runs one sequence of frames, or one picture.
+pub fn expect_given(graph: &Graph, weights: &Weights, given: &[(&str, &[f32])]) -> Expected {
+    let new = |noise| Interpreter { weights, tokens: &[], given, noise, integer: false, kv: KvType::F32 };
+    expect_of(graph, new)
+}
+
+fn expect_of<'a>(graph: &Graph, new: impl Fn(Option<Random>) -> Interpreter<'a>) -> Expected {
+    let run = |noise| new(noise).body(&graph.body, "", None);
     let logits = run(None);
     let vocab = graph.body.node(graph.body.output).ty.row_len().unwrap();
     let mut squares = vec![0.0; logits.len() / vocab];
@@ -68,6 +78,7 @@ pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, k
 struct Interpreter<'a> {
     weights: &'a Weights,
     tokens: &'a [u32],
+    given: &'a [(&'a str, &'a [f32])],
     noise: Option<Random>,
     integer: bool,
     kv: KvType,
@@ -139,6 +150,17 @@ impl Interpreter<'_> {
             |f: &dyn Fn(f64) -> f64| -> Vec<f64> { input(0).iter().map(|x| self.rounded(f(*x), FUNCTION)).collect() };
         match op {
             Op::Input(_) | Op::Weight { .. } | Op::State(_) | Op::Write(_) | Op::Carry => vec![],
+            Op::Given { name, .. } => {
+                let given = self.given.iter().find(|g| g.0 == name).unwrap();
+                given.1.iter().map(|x| f64::from(*x)).collect()
+            }
+            Op::Conv { window, groups } => self.conv(window, *groups, input(0), weight(1).unwrap(), weight(2)),
+            Op::Window { window, pool } => self.window(window, *pool, input(0), last(v)),
+            Op::Scan(scan) => {
+                let bias = weight(2).filter(|_| scan.bias);
+                let start = scan.start.then(|| input(2 + usize::from(scan.bias)));
+                self.scan(scan, input(0), weight(1).unwrap(), bias, start)
+            }
             Op::Heads(_) | Op::Merge | Op::GatherRows => input(0).to_vec(),
             Op::Scale(k) => map(&|x| x * f64::from(k.0)),
             Op::Offset(k) => map(&|x| x + f64::from(k.0)),
@@ -235,6 +257,97 @@ impl Interpreter<'_> {
             }
         }
         out
+    }
+
+    /// The pixels under the window at every outgoing pixel, line by line: `None` where it reaches over the edge.
+    fn under(window: &Window) -> impl Iterator<Item = Vec<Option<usize>>> {
+        let ([height, width], window) = (window.out().unwrap(), *window);
+        let places = move |y: usize, x: usize| {
+            let taps = (0..window.kernel[0]).flat_map(move |l| (0..window.kernel[1]).map(move |c| (l, c)));
+            let pixel = move |(l, c)| Some(window.under(0, y, l)? * window.size[1] + window.under(1, x, c)?);
+            taps.map(pixel).collect()
+        };
+        (0..height).flat_map(move |y| (0..width).map(move |x| places(y, x)))
+    }
+
+    fn conv(&mut self, window: &Window, groups: usize, x: &[f64], w: &Tensor, bias: Option<&Tensor>) -> Vec<f64> {
+        let channels = x.len() / (window.size[0] * window.size[1]);
+        let (ins, outs) = (channels / groups, w.rows / groups);
+        let mut out = Vec::new();
+        for under in Self::under(window) {
+            for o in 0..w.rows {
+                let first = o / outs * ins;
+                let taps = under.iter().zip(row(w, o).chunks(ins)).filter_map(|(pixel, w)| Some(((*pixel)?, w)));
+                let terms =
+                    taps.flat_map(|(pixel, w)| w.iter().zip(&x[pixel * channels + first..]).map(|(w, x)| w * x));
+                let sum = self.sum(terms);
+                out.push(bias.map_or(sum, |b| self.rounded(sum + b.values[o], 1.0)));
+            }
+        }
+        out
+    }
+
+    fn window(&mut self, window: &Window, pool: WindowPool, x: &[f64], channels: usize) -> Vec<f64> {
+        let mut out = Vec::new();
+        for under in Self::under(window) {
+            for c in 0..channels {
+                let met: Vec<f64> = under.iter().flatten().map(|pixel| x[pixel * channels + c]).collect();
+                out.push(match pool {
+                    WindowPool::Max => met.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                    WindowPool::Mean => self.sum(met.iter().copied()) / met.len() as f64,
+                });
+            }
+        }
+        out
+    }
+
+    fn scan(
+        &mut self,
+        scan: &Scan,
+        gates: &[f64],
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        start: Option<&[f64]>,
+    ) -> Vec<f64> {
+        let (h, places) = (scan.hidden, scan.places());
+        let mut rows: Vec<&[f64]> = gates.chunks(scan.gates() * h).collect();
+        if scan.reverse {
+            rows.reverse();
+        }
+        let mut state = start.map_or(vec![0.0; scan.state()], <[f64]>::to_vec);
+        let mut out = Vec::new();
+        for gates in rows {
+            let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+            let mut recurrent = self.linear(&state[..h], w, bias);
+            let mut next = state.clone();
+            if scan.cell == (Cell::Gru { reset_after: false }) {
+                let part = |k: usize| places[0] * h + k;
+                let reset: Vec<f64> = (0..h).map(|k| sigmoid(gates[part(k)] + recurrent[part(k)]) * state[k]).collect();
+                recurrent.splice(2 * h.., self.linear(&reset, w, bias).split_off(2 * h));
+            }
+            for k in 0..h {
+                let [a, b, c, d] = places.map(|place| place * h + k);
+                let gate = |i: usize| gates[i] + recurrent[i];
+                match scan.cell {
+                    Cell::Lstm => {
+                        let cell = sigmoid(gate(b)) * state[h + k] + sigmoid(gate(a)) * gate(c).tanh();
+                        next[h + k] = self.rounded(cell, FUNCTION);
+                        next[k] = self.rounded(sigmoid(gate(d)) * cell.tanh(), FUNCTION);
+                    }
+                    Cell::Gru { reset_after } => {
+                        let factor = if reset_after { sigmoid(gate(a)) } else { 1.0 };
+                        let (new, update) = ((gates[c] + factor * recurrent[c]).tanh(), sigmoid(gate(b)));
+                        next[k] = self.rounded((1.0 - update) * new + update * state[k], 2.0 * FUNCTION);
+                    }
+                }
+            }
+            state = next;
+            out.push(state.clone());
+        }
+        if scan.reverse {
+            out.reverse();
+        }
+        out.concat()
     }
 
     fn norm(&mut self, kind: NormKind, x: &[f64], dim: usize, eps: f64, wb: [Option<&Tensor>; 2]) -> Vec<f64> {

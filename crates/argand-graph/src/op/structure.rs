@@ -31,6 +31,22 @@ pub(super) const INPUT: Row = Row {
     ..SOURCE
 };
 
+pub(super) const GIVEN: Row = Row {
+    name: "given",
+    shape: |op, ins| {
+        arity(ins, 0, 0)?;
+        match op {
+            Op::Given { rows, len, .. } => Ok(Type::Tensor(vec![*rows, Dim::from(*len)])),
+            _ => Err("nothing is given".into()),
+        }
+    },
+    print: |op| match op {
+        Op::Given { name, .. } => name.clone(),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
 pub(super) const CARRY: Row = Row { name: "carry", ..SOURCE };
 
 pub(super) const WEIGHT: Row = Row {
@@ -137,8 +153,8 @@ pub(super) const POOL: Row = Row {
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         match ins[0].shape() {
-            [n, d] if *n == Sym::N.into() => Ok(Type::Tensor(vec![Sym::B.into(), *d])),
-            _ => Err(format!("a row for each token was expected, found {}", ins[0])),
+            [n, d] if *n == Sym::N.into() || n.of_each(Sym::B).is_some() => Ok(Type::Tensor(vec![Sym::B.into(), *d])),
+            _ => Err(format!("rows of sequences or pictures were expected, found {}", ins[0])),
         }
     },
     cost: |op, ins, out| {

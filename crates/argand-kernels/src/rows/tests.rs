@@ -81,11 +81,12 @@ fn elementwise_functions() {
                 unary_in_place(tier, f, &mut in_place);
                 assert_eq!(in_place, out);
             }
-            for f in [Binary::Add, Binary::Mul].into_iter().chain(UNARIES.map(Binary::Glu)) {
+            for f in [Binary::Add, Binary::Mul, Binary::Max].into_iter().chain(UNARIES.map(Binary::Glu)) {
                 binary(tier, f, &a, &b, &mut out);
                 let exact = a.iter().zip(&b).map(|(&a, &b)| match f {
                     Binary::Add => f64::from(a) + f64::from(b),
                     Binary::Mul => f64::from(a) * f64::from(b),
+                    Binary::Max => f64::from(a.max(b)),
                     Binary::Glu(gate) => exact_unary(gate, a) * f64::from(b),
                 });
                 assert_close(&out, exact, 12.0, &format!("{f:?}"));

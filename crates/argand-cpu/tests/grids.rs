@@ -1,0 +1,189 @@
+//! Pictures and sequences of frames through the executor: against an `f64` interpreter, and against themselves in other
+//! batches and threads.
+
+mod common;
+
+use argand_codec::Codec;
+use argand_cpu::tier::Tier;
+use argand_cpu::{Batch, Error, Executor, Options, Seq};
+use argand_graph::{Builder, Cell, GateOrder, Graph, Pool, Scan, Sym, Walk, WindowPool};
+use common::Random;
+use common::driver::{load, options};
+use common::models::Model;
+use common::reference::expect_given;
+
+const SIZE: [usize; 2] = [13, 9];
+const FRAME: usize = 5;
+
+fn values(n: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random(seed * 31 + 7);
+    (0..n).map(|_| random.unit() as f32).collect()
+}
+
+fn model(name: &'static str, graph: Graph) -> Model {
+    Model::new(name, graph, |_| Codec::F32)
+}
+
+/// Every kind of window: over edges, with steps and gaps, of groups and of single channels, and growing.
+fn picture_models() -> Vec<Model> {
+    let plain = || {
+        let g = Builder::new("plain");
+        let x = g.pictures(SIZE, 3).conv("stem", 10, Walk::square(3).stride(2).same(), true).map(|x| x.clamp(0.0, 6.0));
+        let y = x.conv("expand", 20, Walk::square(1), true).depthwise("depthwise", Walk::square(5).pad(2), true);
+        let y = y.map(|x| x.clamp(0.0, 6.0)).conv("project", 10, Walk::square(1), false);
+        let output = (x + y).mean().linear_bias("output", 7, true).value();
+        model("plain", g.finish(output).unwrap())
+    };
+    let odd = || {
+        let g = Builder::new("odd");
+        let x = g.pictures(SIZE, 4).conv("a", 12, Walk::of([2, 5]).strides([1, 2]).pads([1, 2]), false);
+        let x = x.window(WindowPool::Max, Walk::square(3).stride(2).pad(1));
+        let x = x.grouped("b", 18, Walk::square(3).dilation(2).pad(2), 3, true).map(|x| x.tanh());
+        let short = x.conv("short", 6, Walk::square(1).stride(2), true);
+        let x = x.window(WindowPool::Mean, Walk::square(2).stride(2).same()).conv("c", 6, Walk::square(3).pad(1), true);
+        let output = (x + short).pixels.value();
+        model("odd", g.finish(output).unwrap())
+    };
+    let growing = || {
+        let g = Builder::new("growing");
+        let x = g.pictures([3, 2], 6).transposed("a", 9, Walk::square(4).stride(2).pad(1), true).map(|x| x.tanh());
+        // Pixels with nothing under the window, and phases of different size.
+        let x = x.transposed("b", 5, Walk::of([2, 3]).strides([3, 2]), false);
+        let output = x.pixels.value();
+        model("growing", g.finish(output).unwrap())
+    };
+    vec![plain(), odd(), growing()]
+}
+
+fn rnn(name: &'static str, cell: Cell, order: GateOrder, given: bool, bias: bool) -> Model {
+    let g = Builder::new(name);
+    let scan = |hidden, reverse| Scan { cell, order, hidden, reverse, bias, start: false };
+    let mut x = g.given("frames", Sym::N.into(), FRAME);
+    for (layer, hidden) in [11, 8].into_iter().enumerate() {
+        let side = |reverse: bool| {
+            let (s, end) = (scan(hidden, reverse), if reverse { "back" } else { "on" });
+            let start = given.then(|| g.given(&format!("start.{layer}.{end}"), Sym::B.into(), s.state()));
+            let gates = x.linear_bias(&format!("in.{layer}.{end}"), s.gates() * hidden, bias);
+            gates.scan(&format!("again.{layer}.{end}"), &s, start).slice(0, hidden)
+        };
+        x = side(false).concat(side(true)).named(&format!("layers.{layer}"));
+    }
+    let output = (if given { x } else { x.pool(Pool::Last) }).value();
+    model(name, g.finish(output).unwrap())
+}
+
+fn frame_models() -> Vec<Model> {
+    let (after, before) = (Cell::Gru { reset_after: true }, Cell::Gru { reset_after: false });
+    vec![
+        rnn("lstm", Cell::Lstm, GateOrder::Torch, true, true),
+        rnn("lstm of onnx", Cell::Lstm, GateOrder::Onnx, false, false),
+        rnn("gru", after, GateOrder::Torch, false, true),
+        rnn("gru of onnx", after, GateOrder::Onnx, true, false),
+        rnn("gru, reset first", before, GateOrder::Onnx, true, true),
+    ]
+}
+
+/// What each sequence or picture brings in, in the order of the program.
+type Given = Vec<Vec<f32>>;
+
+/// One value of what is given for a sequence with so many rows.
+fn given(executor: &Executor, rows: usize, seed: u64) -> Given {
+    let each = executor.program().given.iter().zip(seed * 10..).map(|((_, domain, len), seed)| {
+        let rows = argand_cpu::layout::Rows { n: rows, r: 0, b: 1 }.of(*domain);
+        values(rows * len, seed)
+    });
+    each.collect()
+}
+
+fn run(executor: &mut Executor, rows: &[usize], given: &[Given]) -> Result<Vec<f32>, Error> {
+    let names: Vec<String> = executor.program().given.iter().map(|g| g.0.clone()).collect();
+    let joined: Vec<Vec<f32>> = (0..names.len()).map(|i| given.iter().flat_map(|g| &g[i]).copied().collect()).collect();
+    let given: Vec<(&str, &[f32])> = names.iter().map(String::as_str).zip(joined.iter().map(Vec::as_slice)).collect();
+    let mut first = 0;
+    let seqs = rows.iter().map(|n| {
+        first += n;
+        Seq { rows: first - n..first, past: 0, pages: &[] }
+    });
+    let seqs: Vec<Seq> = seqs.collect();
+    executor.step(&Batch { seqs: &seqs, given: &given, ..Batch::default() }).map(<[f32]>::to_vec)
+}
+
+fn hold(models: Vec<Model>, rows: &[usize]) {
+    for model in models {
+        for (tier, fused, threads) in Tier::supported().flat_map(|t| [(t, false, 1), (t, true, 1), (t, true, 3)]) {
+            let what = format!("{}, {tier}, fused: {fused}, {threads} threads", model.name);
+            let mut executor = load(&model, Options { tier, fused, threads, ..options() });
+            let all: Vec<Given> = rows.iter().zip(1..).map(|(n, seed)| given(&executor, *n, seed)).collect();
+            let together = run(&mut executor, rows, &all).unwrap();
+            let mut at = 0;
+            for (n, given) in rows.iter().zip(&all) {
+                let alone = run(&mut executor, &[*n], std::slice::from_ref(given)).unwrap();
+                let names = executor.program().given.iter().map(|g| g.0.as_str());
+                let named: Vec<(&str, &[f32])> = names.zip(given.iter().map(Vec::as_slice)).collect();
+                expect_given(&model.graph, &model.weights, &named).assert_near(&alone, &what);
+                let same = together[at..at + alone.len()].iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{what}: another result in a batch");
+                at += alone.len();
+            }
+            assert_eq!(at, together.len(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn pictures_are_what_the_graph_means() {
+    hold(picture_models(), &[0, 0, 0]);
+}
+
+#[test]
+fn recurrences_are_what_the_graph_means() {
+    hold(frame_models(), &[7, 1, 12, 3, 3, 9, 1, 4, 20, 6, 2]);
+}
+
+#[test]
+fn what_follows_a_convolution_is_done_with_it() {
+    let executor = load(&picture_models()[0], options());
+    let expected = "\
+rows[B(117)] given()->pixels
+conv pixels x stem clamp(0.0, 6.0) -> %2
+linear[B(35)] %2 x expand -> expand
+depthwise expand x depthwise clamp(0.0, 6.0) -> %5
+linear[B(35)] %5 x project + %2 -> %7
+linear[B(1)] {pool(%7)->%8} %8 x output -> output
+";
+    assert_eq!(executor.program().describe(), expected);
+}
+
+#[test]
+fn directions_of_a_layer_run_at_once() {
+    let executor = load(&frame_models()[0], options());
+    let text = executor.program().describe();
+    assert_eq!(text.matches("recur").count(), 2, "{text}");
+}
+
+/// What is missing or of another size is refused by name, and the executor still works.
+#[test]
+fn malformed_steps_are_refused() {
+    let mut pictures = load(&picture_models()[0], options());
+    let one = given(&pictures, 0, 1);
+    let sound = run(&mut pictures, &[0], std::slice::from_ref(&one)).unwrap();
+    let short = vec![one[0][1..].to_vec()];
+    for (rows, given) in
+        [(vec![0], vec![short]), (vec![0, 0], vec![one.clone()]), (vec![], vec![]), (vec![1], vec![one])]
+    {
+        assert!(matches!(run(&mut pictures, &rows, &given), Err(Error::Batch(_))), "{rows:?}");
+    }
+    assert!(matches!(pictures.step(&Batch::default()), Err(Error::Batch(_))));
+    let seqs = [Seq { rows: 0..0, past: 0, pages: &[] }];
+    let error = pictures.step(&Batch { seqs: &seqs, ..Batch::default() }).unwrap_err();
+    assert!(error.to_string().contains("`pixels` is wanted"), "{error}");
+    let again = given(&pictures, 0, 1);
+    assert_eq!(run(&mut pictures, &[0], &[again]).unwrap(), sound);
+
+    let mut frames = load(&frame_models()[1], options());
+    let four = given(&frames, 4, 1);
+    for rows in [vec![0], vec![3], vec![5], vec![4, 0], vec![]] {
+        assert!(matches!(run(&mut frames, &rows, std::slice::from_ref(&four)), Err(Error::Batch(_))), "{rows:?}");
+    }
+    assert!(run(&mut frames, &[4], &[four]).is_ok());
+}
