@@ -40,17 +40,31 @@ pub enum HubError {
         name: String,
     },
     /// Some of the model's files are in the local store and others are not.
-    #[error("{name} is only partly on this machine: {missing} is missing; run `argand pull {name}` to complete it")]
+    #[error(
+        "{name} is only partly on this machine: {missing} is missing or cut short; run `argand pull {name}` to complete it"
+    )]
     Incomplete {
         /// What was asked for.
         name: String,
-        /// The first file that is missing.
+        /// The first file that is missing or cut short.
         missing: String,
     },
     /// The path exists, but holds no model.
     #[error("{} is no model: expected a file of GGUF, safetensors, PyTorch or NumPy, or a directory with config.json and weights", path.display())]
     NotAModel {
         /// The path.
+        path: PathBuf,
+    },
+    /// The directory describes a model and does not hold it.
+    #[error("{} has a config.json, but no weights: expected files of safetensors or PyTorch beside it", path.display())]
+    NoWeights {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory holds weights that nothing describes.
+    #[error("{} has weights, but no config.json; put the one of the model beside them", path.display())]
+    NoConfig {
+        /// The directory.
         path: PathBuf,
     },
     /// The repository has no file that answers to the selector.
@@ -233,6 +247,16 @@ pub enum HubError {
         /// The path.
         path: PathBuf,
     },
+}
+
+impl HubError {
+    /// What went wrong, without the advice on what to do, for those who do it themselves.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Network { url, reason } => format!("cannot read {url}: {reason}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Shorthand of this crate.

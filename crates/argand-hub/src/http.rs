@@ -108,13 +108,14 @@ impl<'a> Client<'a> {
     }
 
     /// Runs `attempt` until it succeeds or fails for good. `attempt` tells by its first value whether it came
-    /// further than the last time; then the count of failures starts anew.
+    /// further than the last time; then the count of failures starts anew. The same cause is told once.
     pub(crate) fn retrying<T>(
         &self,
         progress: &mut dyn Progress,
         mut attempt: impl FnMut(&mut dyn Progress) -> (bool, Result<T>),
     ) -> Result<T> {
         let mut failures = 0;
+        let mut told: Option<String> = None;
         loop {
             let (progressed, outcome) = attempt(progress);
             let error = match outcome {
@@ -123,7 +124,11 @@ impl<'a> Client<'a> {
             };
             failures = if progressed { 1 } else { failures + 1 };
             let Some(wait) = self.pause_after(&error, failures) else { return Err(error) };
-            progress.note(&format!("{error}; trying again in {} s", wait.as_secs_f32()));
+            let cause = error.cause();
+            let known = told.as_ref() == Some(&cause);
+            let again = format!("trying again in {} s", wait.as_secs_f32());
+            progress.note(&if known { again } else { format!("{cause}; {again}") });
+            told = Some(cause);
             self.config.pause(wait)?;
         }
     }

@@ -99,7 +99,7 @@ pub struct StoredModel {
     pub licence: Option<String>,
     /// When the newest file was written.
     pub modified: Option<SystemTime>,
-    /// The first file that an interrupted pull did not bring.
+    /// The first file that an interrupted pull did not bring, or that is not as long as the catalogue says.
     pub missing: Option<String>,
     /// What the catalogue knows about it.
     pub entry: Option<&'static CatalogueEntry>,
@@ -491,6 +491,10 @@ fn row(dir: &RepoDir, commit: &str, files: &[SnapshotFile], selection: &Selectio
     };
     let of_entry = |entry: &&CatalogueEntry| entry.store_repo().is_ok_and(|repo| repo == *dir.repo());
     let entry = catalogue().iter().find(of_entry);
+    let cut_short = |entry: &CatalogueEntry| {
+        let cut = mine.iter().find(|file| file.name == entry.file && file.bytes != entry.bytes)?;
+        Some(cut.name.clone())
+    };
     let refs = dir.refs()?.into_iter().filter(|(_, target)| target == commit).map(|(name, _)| name).collect();
     Ok(StoredModel {
         name: entry.map_or_else(|| dir.repo().to_string(), |entry| entry.name.clone()),
@@ -503,7 +507,7 @@ fn row(dir: &RepoDir, commit: &str, files: &[SnapshotFile], selection: &Selectio
         modified: mine.iter().filter_map(|file| file.modified).max(),
         files: mine.iter().map(|file| StoredFile { name: file.name.clone(), bytes: file.bytes }).collect(),
         licence: entry.map(|entry| entry.licence.clone()).or_else(|| card_licence(&snapshot.join("README.md"))),
-        missing: missing_part(selection.weights()),
+        missing: missing_part(selection.weights()).or_else(|| entry.and_then(cut_short)),
         entry,
     })
 }
@@ -556,7 +560,11 @@ fn resolve_path_in_place(name: &str, path: PathBuf) -> Result<ResolvedModel> {
         let formats: Vec<_> = inside.flatten().filter_map(|entry| ModelFormat::of_file(&entry.path())).collect();
         let usual =
             [ModelFormat::Safetensors, ModelFormat::PyTorch].into_iter().find(|format| formats.contains(format));
-        usual.filter(|_| path.join("config.json").is_file())
+        match (usual, path.join("config.json").is_file()) {
+            (Some(_), false) => return Err(HubError::NoConfig { path }),
+            (None, true) => return Err(HubError::NoWeights { path }),
+            (usual, _) => usual,
+        }
     } else {
         ModelFormat::of_file(&path)
     };

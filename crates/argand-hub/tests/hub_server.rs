@@ -420,6 +420,22 @@ fn hostile_names_and_digests_never_reach_the_disk() {
 }
 
 #[test]
+fn a_missing_network_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing listens on a port that was just given back.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut progress = Recorder::default();
+    let error = store(dir.path(), &format!("http://{free}")).pull("a/b", &mut progress).unwrap_err();
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+    let (first, later) = progress.notes.split_first().unwrap();
+    assert!(
+        first.contains("cannot read") && first.contains("; trying again in") && !first.contains("proxy"),
+        "{first}"
+    );
+    assert!(later.len() == 4 && later.iter().all(|note| note.starts_with("trying again in")), "{later:?}");
+}
+
+#[test]
 fn redirect_loops_and_strange_schemes_end() {
     for target in ["/again", "file:///etc/passwd", "ftp://x/y"] {
         let server = Server::start(move |_, _| Reply::new(302, "").with("Location", target));

@@ -19,6 +19,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The folder of the file that is to be written does not exist.
+    #[error("{}: cannot be written: the folder {} is missing; make it first", file.display(), folder.display())]
+    NoFolder {
+        /// The file that was to be written.
+        file: PathBuf,
+        /// Where it was to be.
+        folder: PathBuf,
+    },
+
     /// There is no room for the file that is being written.
     #[error("{}: the disk is full: the whole file needs {needed} bytes; free some space or write elsewhere", file.display())]
     DiskFull {

@@ -28,5 +28,6 @@ mod tensor;
 pub use checkpoint::{Checkpoint, Format};
 pub use error::Error;
 pub use metadata::{Array, Metadata, StrArray, Value};
+pub use output::write_whole;
 pub use sidecar::MAX_BYTES as MAX_SIDECAR_BYTES;
 pub use tensor::{ForeignTensor, TensorInfo, TensorView};

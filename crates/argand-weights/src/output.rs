@@ -9,6 +9,16 @@ use tempfile::NamedTempFile;
 
 use crate::Error;
 
+/// Writes a small file whole: it appears under its name, or replaces an older one, only when it is complete and durable.
+///
+/// # Errors
+/// The folder is missing or may not be written, or the disk is full.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut output = Output::create(path, bytes.len() as u64)?;
+    output.put(bytes)?;
+    output.finish()
+}
+
 /// A file that is being written.
 pub(crate) struct Output {
     path: PathBuf,
@@ -19,7 +29,11 @@ pub(crate) struct Output {
 impl Output {
     /// Begins the file `path`, which will have `total` bytes.
     pub(crate) fn create(path: &Path, total: u64) -> Result<Self, Error> {
-        let temporary = temporary_beside(path).map_err(Error::io(path, "create a temporary file beside it"))?;
+        let folder = folder_of(path);
+        if !folder.is_dir() {
+            return Err(Error::NoFolder { file: path.to_path_buf(), folder: folder.to_path_buf() });
+        }
+        let temporary = temporary_in(folder).map_err(Error::io(path, "create a temporary file beside it"))?;
         let file = BufWriter::with_capacity(1 << 20, temporary);
         Ok(Self { path: path.to_path_buf(), file, total })
     }
@@ -58,7 +72,7 @@ fn write_error(path: &Path, total: u64, error: io::Error) -> Error {
     }
 }
 
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+fn temporary_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".argand-").suffix(".tmp");
     #[cfg(unix)]
@@ -67,7 +81,7 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         // Temporary files are private by default; a model is an ordinary file, subject to the umask.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder_of(path))
+    builder.tempfile_in(folder)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -86,6 +100,19 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_file_replaces_another_and_wants_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        for text in ["first", "2nd"] {
+            write_whole(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let error = write_whole(&dir.path().join("no/a.txt"), b"").unwrap_err();
+        assert!(error.to_string().ends_with("no is missing; make it first"), "{error}");
+    }
 
     #[test]
     fn a_full_disk_is_an_error_of_its_own() {

@@ -174,5 +174,5 @@ fn what_the_reader_would_refuse_is_not_written() {
     refuse(&meta, vec![], "metadata key \"deep\": found more, expected at most 8 arrays");
     assert_eq!(names_in(folder.path()), Vec::<String>::new());
     let missing = folder.path().join("no/such/folder/m.gguf");
-    assert!(matches!(Writer::create(missing, &none, vec![]), Err(Error::Io { .. })));
+    assert!(matches!(Writer::create(missing, &none, vec![]), Err(Error::NoFolder { .. })));
 }

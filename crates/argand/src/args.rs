@@ -1,12 +1,41 @@
 //! Options that several commands share: first what was typed, then what it means.
 
 use anyhow::{Context, Result, bail};
+use argand::machine::Machine;
 use argand::{ChatTemplate, Generation, LookupOptions, Model, OpenOptions, Sampling};
 use argand_codec::Codec;
 use argand_cpu::kv::KvType;
 use argand_cpu::tier::Tier;
 use argand_text::SpecialTokens;
 use clap::{Args, ValueEnum};
+use std::io;
+
+/// The value of an option means nothing; for the user the same kind of mistake as one that does not parse.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(pub String);
+
+/// Option of every command that computes.
+#[derive(Args, Debug, Clone)]
+pub struct ThreadArgs {
+    /// Threads; chosen by cores and quota unless given (`argand doctor` says how)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArgs {
+    /// How many threads will run. More than can run at once would wait for each other at every step: they are cut, and
+    /// that is told.
+    pub fn count(&self) -> usize {
+        let machine = Machine::read();
+        let Some(wanted) = self.threads.map(usize::from) else { return machine.threads().count };
+        let most = machine.most_threads();
+        if wanted > most {
+            eprintln!("only {most} of {wanted} threads can run at once on this machine; {most} will be used");
+        }
+        wanted.min(most)
+    }
+}
 
 /// How elements of the key-value cache are stored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -22,9 +51,8 @@ pub enum CacheType {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Loading")]
 pub struct LoadArgs {
-    /// Threads; chosen by cores and quota unless given (`argand doctor` says how)
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadArgs,
     /// Longest sequence in tokens; what the model was made for, at most 8192, unless given
     #[arg(short, long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
@@ -46,30 +74,27 @@ impl LoadArgs {
     /// What they mean.
     pub fn options(&self) -> Result<OpenOptions> {
         let mut options = OpenOptions::default();
-        options.load.threads = Some(self.threads());
+        options.load.threads = Some(self.threads.count());
         options.load.context = self.context.map(|c| c as usize);
         options.load.kv = match self.kv {
             CacheType::F16 => KvType::F16,
             CacheType::Q8 => KvType::Q8_0,
         };
         options.load.exact = self.exact;
-        options.load.quantize = self.quantize.as_deref().map(format).transpose()?;
-        options.load.tier = self.tier.as_deref().map(str::parse::<Tier>).transpose()?;
+        let encoded = |name| format("--quantize", name, Codec::has_encoder);
+        options.load.quantize = self.quantize.as_deref().map(encoded).transpose()?;
+        let tier = self.tier.as_deref().map(str::parse::<Tier>).transpose();
+        options.load.tier = tier.map_err(|error| BadValue(format!("--tier: {error}")))?;
         Ok(options)
-    }
-
-    /// How many threads will run.
-    pub fn threads(&self) -> usize {
-        self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)
     }
 }
 
-/// A number format that can be written.
-fn format(name: &str) -> Result<Codec> {
-    let known = || Codec::ALL.iter().filter(|codec| codec.has_encoder());
-    known().find(|codec| codec.name().eq_ignore_ascii_case(name)).copied().with_context(|| {
-        let names: Vec<&str> = known().map(|codec| codec.name()).collect();
-        format!("--quantize is {name:?}, expected one of {}", names.join(", "))
+/// The number format that an option names, among those that are good for it.
+pub fn format(option: &str, name: &str, good: impl Fn(Codec) -> bool) -> Result<Codec, BadValue> {
+    let known = || Codec::ALL.iter().copied().filter(|codec| good(*codec));
+    known().find(|codec| codec.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let names: Vec<&str> = known().map(Codec::name).collect();
+        BadValue(format!("{option} is {name:?}, expected one of {}", names.join(", ")))
     })
 }
 
@@ -96,10 +121,10 @@ pub struct GenerationArgs {
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f32,
     /// Subtract this for each time a token was seen
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     frequency_penalty: f32,
     /// Subtract this once for each token that was seen
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     presence_penalty: f32,
     /// Penalties look at this many last tokens; 0 for all
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -137,13 +162,13 @@ impl GenerationArgs {
             frequency_penalty: self.frequency_penalty,
             presence_penalty: self.presence_penalty,
             penalty_window: self.penalty_window,
-            logit_bias: self.logit_bias.iter().map(|text| bias(text)).collect::<Result<_>>()?,
+            logit_bias: self.logit_bias.iter().map(|text| bias(text)).collect::<Result<_, _>>()?,
             ..Sampling::llama_cpp()
         };
         // The vocabulary is not known yet; the ranges of numbers are.
-        sampling.check(usize::MAX).context("bad sampling option")?;
+        sampling.check(usize::MAX).map_err(|error| BadValue(error.to_string()))?;
         if self.stop.iter().any(String::is_empty) {
-            bail!("--stop needs a text that is not empty");
+            bail!(BadValue("--stop needs a text that is not empty".into()));
         }
         Ok(Generation {
             sampling,
@@ -156,10 +181,11 @@ impl GenerationArgs {
     }
 }
 
-fn bias(text: &str) -> Result<(u32, f32)> {
+fn bias(text: &str) -> Result<(u32, f32), BadValue> {
     let parsed =
         text.split_once('=').and_then(|(id, value)| Some((id.trim().parse().ok()?, value.trim().parse().ok()?)));
-    parsed.with_context(|| format!("--logit-bias is {text:?}, expected ID=VALUE such as 42=-1.5 or 42=-inf"))
+    let wanted = "expected ID=VALUE such as 42=-1.5 or 42=-inf";
+    parsed.ok_or_else(|| BadValue(format!("--logit-bias is {text:?}, {wanted}")))
 }
 
 /// Options of every command that writes a conversation.
@@ -181,6 +207,7 @@ impl ConversationArgs {
             let special = SpecialTokens::of(model.tokenizer());
             let template = match std::fs::read_to_string(template) {
                 Ok(source) => ChatTemplate::new(&source, special)?,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => bail!("--template {template} is not UTF-8"),
                 Err(_) => ChatTemplate::builtin(template, special)
                     .with_context(|| format!("--template {template} is no file that can be read"))?,
             };

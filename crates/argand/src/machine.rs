@@ -69,6 +69,12 @@ impl Machine {
         Threads { count, reason }
     }
 
+    /// Most threads that can run at the same time: logical processors, and no more than the quota pays for.
+    pub fn most_threads(&self) -> usize {
+        let paid = self.quota.map_or(usize::MAX, |q| q.ceil() as usize);
+        self.logical.min(paid).max(1)
+    }
+
     /// Other threads that want a processor at this moment. A gang of threads waits for its slowest, so that speed
     /// collapses when others take a core away from it.
     pub fn others_running() -> Option<usize> {
@@ -166,6 +172,13 @@ mod tests {
         assert_eq!((limited.count, limited.reason.contains("2.5 processors")), (2, true));
         assert_eq!(machine(8, 8, Some(0.5)).threads().count, 1);
         assert_eq!(machine(0, 0, None).threads().count, 1);
+    }
+
+    #[test]
+    fn no_more_threads_can_run_than_processors_and_quota_allow() {
+        let most = |logical, quota| Machine { logical, quota, ..Machine::default() }.most_threads();
+        assert_eq!([most(16, None), most(16, Some(32.0)), most(16, Some(2.5))], [16, 16, 3]);
+        assert_eq!([most(0, None), most(8, Some(0.5))], [1, 1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `argand` command: reads what was typed, runs one command, says what went wrong in one line.
 //!
 //! Results go to standard output and everything else to standard error. Exit codes: 0 done, 1 failed, 2 the command
-//! line could not be parsed, 130 interrupted. A value that parses and then means nothing is a failure.
+//! line could not be parsed or the value of an option means nothing, 130 interrupted.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ mod opened;
 mod texts;
 mod ui;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use std::process::ExitCode;
 
 /// Run open models on machines that you own.
@@ -34,12 +34,23 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut command = with_negative_numbers(Cli::command());
+    let parsed = Cli::from_arg_matches(&command.get_matches_mut());
+    let cli = parsed.unwrap_or_else(|error| error.format(&mut command).exit());
     interrupt::install();
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(report(&error)),
     }
+}
+
+/// Takes `-1` for a value everywhere, so that its range is told where it is wrong, and not an option that nobody meant.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: clap::Arg| {
+        let value = arg.get_action().takes_values();
+        arg.allow_negative_numbers(value)
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
 }
 
 /// Says what went wrong; the exit code.
@@ -54,21 +65,35 @@ fn report(error: &anyhow::Error) -> u8 {
     if let Some(hint) = ui::hint(error) {
         eprintln!(" hint: {hint}");
     }
-    if interrupt::raised() { 130 } else { 1 }
+    if error.is::<args::BadValue>() {
+        2
+    } else if interrupt::raised() {
+        130
+    } else {
+        1
+    }
 }
 
-/// An error with its causes; a cause that the text before tells already is left out.
+/// An error with its causes; a cause that the text before tells already is left out, and so is a file's name that two
+/// layers have put in front.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if line.is_empty() {
-            line = cause;
+            line = once(&cause).to_string();
         } else if !line.contains(&cause) {
             line = format!("{line}: {cause}");
         }
     }
     line
+}
+
+/// `file: file: what` as `file: what`.
+fn once(text: &str) -> &str {
+    let again =
+        text.split_once(": ").filter(|(first, rest)| rest.strip_prefix(first).is_some_and(|r| r.starts_with(": ")));
+    again.map_or(text, |(_, rest)| rest)
 }
 
 #[cfg(test)]
@@ -79,6 +104,8 @@ mod tests {
     fn an_error_is_one_line_that_says_nothing_twice() {
         let error = anyhow!("no\nroom").context("cannot write x: no room").context("tensor t");
         assert_eq!(super::one_line(&error), "tensor t: cannot write x: no room");
+        assert_eq!(super::one_line(&anyhow!("a.gguf: a.gguf: tensor t")), "a.gguf: tensor t");
+        assert_eq!(super::one_line(&anyhow!("a: a.gguf: x")), "a: a.gguf: x");
     }
 
     #[test]
@@ -90,6 +117,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        <super::Cli as clap::CommandFactory>::command().debug_assert();
+        super::with_negative_numbers(<super::Cli as clap::CommandFactory>::command()).debug_assert();
     }
 }

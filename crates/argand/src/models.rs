@@ -1,5 +1,6 @@
 //! From what was typed as MODEL to a path on this machine and a loaded model.
 
+use crate::opened::Opened;
 use crate::{interrupt, ui};
 use anyhow::Result;
 use argand::{Encoder, LoadOptions, Loading, Model, OpenOptions, Task};
@@ -56,8 +57,16 @@ fn loading<T>(path: &Path, load: impl FnOnce(&mut dyn FnMut(Loading)) -> T) -> T
     loaded
 }
 
-/// Loads a model with its conversation.
+/// Loads a model with its conversation. Says so when the context that was asked for is longer than it knows.
 pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
+    if let Some(wanted) = options.load.context {
+        let known = Opened::at(path)?.model(None)?.context()?;
+        if wanted > known {
+            eprintln!(
+                "the model was made for contexts of {known} tokens; beyond, of {wanted}, its answers may be poor"
+            );
+        }
+    }
     Ok(loading(path, |progress| Model::load(path, options, progress))?)
 }
 

@@ -3,9 +3,11 @@
 use crate::models;
 use anyhow::{Context, Result};
 use argand_codec::Codec;
-use argand_graph::Count;
+use argand_graph::{Count, WeightRef};
+use argand_hub::HubError;
 use argand_models::Model;
 use argand_weights::Checkpoint;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// A checkpoint, or a configuration without weights.
@@ -20,14 +22,23 @@ pub enum Opened {
 const USUAL_BYTES: usize = 2;
 
 impl Opened {
-    /// Opens a MODEL or a configuration.
+    /// Opens a MODEL or a configuration, which may lie in a folder without weights.
     pub fn open(name: &str) -> Result<Self> {
         if name.ends_with(".json") && !name.ends_with(".index.json") {
-            let text = std::fs::read(name).with_context(|| format!("cannot read {name}"))?;
-            let config = serde_json::from_slice(&text).with_context(|| format!("{name} is no JSON"))?;
-            return Ok(Self::Config(config));
+            return Self::config(Path::new(name));
         }
-        Self::at(&models::ready(name)?.path)
+        match models::ready(name) {
+            Ok(found) => Self::at(&found.path),
+            Err(error) => match error.downcast_ref() {
+                Some(HubError::NoWeights { path }) => Self::config(&path.join("config.json")),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn config(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self::Config(serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", path.display()))?))
     }
 
     /// Opens the checkpoint at a path.
@@ -51,10 +62,12 @@ impl Opened {
         }
     }
 
-    /// What it costs; matrices count as stored in `codec` if given.
+    /// What it costs; matrices whose rows fill whole blocks of `codec` count as stored in it, if given.
     pub fn count(&self, codec: Option<Codec>) -> Result<Count> {
         let model = self.model(None)?;
-        let stored = |name: &str, elements: usize| match (self, codec) {
+        let columns: HashMap<String, usize> = model.graph.weights().into_iter().filter_map(columns).collect();
+        let fits = |name: &str, codec: &Codec| columns.get(name).is_some_and(|n| n.is_multiple_of(codec.block_len()));
+        let stored = |name: &str, elements: usize| match (self, codec.filter(|codec| fits(name, codec))) {
             (_, Some(codec)) => bytes_in(codec, elements),
             (Self::Config(_), None) => elements * USUAL_BYTES,
             (Self::Checkpoint(checkpoint), None) => {
@@ -69,6 +82,12 @@ impl Opened {
         };
         Ok(argand_graph::count(&model.graph, stored))
     }
+}
+
+/// The length of a matrix's rows, by the matrix's name; none for vectors.
+fn columns(weight: WeightRef) -> Option<(String, usize)> {
+    let columns = *weight.shape.last().filter(|_| weight.shape.len() > 1)?;
+    Some((weight.name, columns))
 }
 
 fn bytes_in(codec: Codec, elements: usize) -> usize {

@@ -1,5 +1,6 @@
 //! The command as a user meets it: exit codes, messages, what goes to which stream.
 
+use argand_codec::Codec;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -67,10 +68,12 @@ fn help_has_examples_for_every_command() {
     ];
     for name in commands {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in the help");
-        let nested: &[&str] = if name == "eval" { &["eval", "perplexity", "--help"] } else { &[name, "--help"] };
-        let own = succeeds(nested);
-        assert!(own.contains("Examples:") && own.contains(&format!("argand {name}")), "{name}: {own}");
-        assert!(own.lines().all(|l| l.chars().count() <= 100), "{name} has long lines");
+        let nested: &[&[&str]] = if name == "eval" { &[&["eval"], &["eval", "perplexity"]] } else { &[&[name]] };
+        for words in nested {
+            let own = succeeds(&[words, ["--help"].as_slice()].concat());
+            assert!(own.contains("Examples:") && own.contains(&format!("argand {name}")), "{name}: {own}");
+            assert!(own.lines().all(|l| l.chars().count() <= 100), "{name} has long lines");
+        }
     }
     assert!(succeeds(&["--version"]).starts_with("argand "));
 }
@@ -85,17 +88,42 @@ fn wrong_usage_is_told_with_code_2() {
     fails(&["run", "m", "p", "-n", "0"], 2, "--max-tokens");
     fails(&["run", "m", "--file", "x", "prompt"], 2, "cannot be used with");
     fails(&["quantize", "a", "b", "--to", "Q9"], 2, "Q4_K_M");
+    fails(&["bench", "m", "--batch", "1,0"], 2, "0 is not in 1..");
+    fails(&["count", "m", "-c", "0"], 2, "0 is not in 1..");
 }
 
 #[test]
-fn wrong_meaning_is_told_with_code_1() {
+fn values_that_mean_nothing_are_told_with_code_2() {
     let model = model();
-    fails(&["run", &model, "p", "--top-p", "7"], 1, "top_p is 7");
-    fails(&["run", &model, "p", "--temperature", "nan"], 1, "temperature is NaN");
-    fails(&["run", &model, "p", "--logit-bias", "x"], 1, "ID=VALUE");
-    fails(&["run", &model, "p", "--tier", "sse9"], 1, "sse9");
-    fails(&["run", &model, "p", "--stop", ""], 1, "--stop");
-    fails(&["count", &model, "--weights", "Q9"], 1, "Q4_K");
+    fails(&["run", &model, "p", "--top-p", "7"], 2, "top_p is 7");
+    fails(&["run", &model, "p", "--temperature", "nan"], 2, "temperature is NaN");
+    fails(&["run", &model, "p", "--logit-bias", "x"], 2, "ID=VALUE");
+    fails(&["run", &model, "p", "--tier", "sse9"], 2, "sse9");
+    fails(&["run", &model, "p", "--stop", ""], 2, "--stop");
+    fails(&["count", &model, "--weights", "Q9"], 2, "Q4_K");
+    for bytes in ["-1", "0", "nan", "9"] {
+        fails(&["count", &model, "--cache-bytes", bytes], 2, "more than 0 and at most 8");
+    }
+    fails(&["bench", &model, "--pp", "0", "--tg", "0"], 2, "nothing to measure");
+}
+
+#[test]
+fn negative_numbers_are_values() {
+    let model = model();
+    fails(&["run", &model, "p", "--temperature", "-1"], 2, "temperature is -1");
+    fails(&["run", &model, "p", "--top-k", "-1"], 2, "'-1' for '--top-k");
+    fails(&["run", &model, "p", "-n", "-1"], 2, "-1 is not in 1..");
+    fails(&["run", &model, "p", "-t", "-1"], 2, "-1 is not in 1..");
+    succeeds(&["run", &model, "--raw", "hello", "-n", "1", "--presence-penalty", "-0.5"]);
+}
+
+#[test]
+fn more_threads_than_can_run_are_cut() {
+    let model = model();
+    let output = run(&["run", &model, "--raw", "hello", "-n", "1", "--threads", "1024"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = text(&output.stderr);
+    assert!(told.starts_with("only ") && told.contains("of 1024 threads") && told.lines().count() == 1, "{told}");
 }
 
 #[test]
@@ -108,6 +136,7 @@ fn models_that_are_not_there_are_told() {
     fails(&["show", "owner/name"], 1, "not on this machine");
     fails(&["rm", "smollm2", "--yes"], 1, "not on this machine");
     fails(&["draw", "/no/config.json"], 1, "cannot read /no/config.json");
+    fails(&["show", "/no/model.gguf"], 1, "/no/model.gguf");
     let hint = text(&run(&["run", "zzzz", "p"]).stderr);
     assert!(hint.contains("hint:") && hint.contains("argand list --known"), "{hint}");
 }
@@ -159,6 +188,43 @@ fn readings_need_no_weights() {
 }
 
 #[test]
+fn weights_are_counted_in_another_format_where_it_fits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = std::fs::read(tiny("llama").join("config.json")).expect("it is there");
+    let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+    config["hidden_size"] = 96.into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("a file can be written");
+    let folder = folder.path().display().to_string();
+    // A folder with nothing but its configuration can be counted.
+    let count = |more: &[&str]| -> serde_json::Value {
+        let all = [&["count", &folder, "--json"], more].concat();
+        serde_json::from_str(&succeeds(&all)).expect("JSON")
+    };
+    let bytes = |counted: &serde_json::Value, op: &str| {
+        let rows = counted["rows"].as_array().expect("rows");
+        rows.iter().find(|r| r["op"] == op).expect("the op is there")["weight_bytes"].as_f64().expect("a number")
+    };
+    let (plain, eight) = (count(&[]), count(&["--weights", "q8_0"]));
+    // Rows of 96 values fill three blocks of 34 bytes; a norm is no matrix; rows of 28 values fill no block.
+    assert_eq!(bytes(&eight, "attn_q") / bytes(&plain, "attn_q"), 34.0 / 64.0);
+    for op in ["attn_norm", "ffn_down"] {
+        assert_eq!(bytes(&eight, op), bytes(&plain, op), "{op}");
+    }
+    fails(&["run", &folder, "p"], 1, "has a config.json, but no weights");
+}
+
+#[test]
+fn a_path_can_be_shown() {
+    let told = succeeds(&["show", &model()]);
+    for row in ["format      GGUF", "family      Llama", "parameters  10.2 k", "numbers     21 F32"] {
+        assert!(told.contains(row), "{told}");
+    }
+    let folder = tiny("llama").display().to_string();
+    let told: serde_json::Value = serde_json::from_str(&succeeds(&["show", &folder, "--json"])).expect("JSON");
+    assert_eq!((&told["format"], &told["parameters"]), (&"safetensors".into(), &10152.into()));
+}
+
+#[test]
 fn the_ladder_holds_on_every_page() {
     for page in std::fs::read_dir(tiny("")).expect("the tiny models are there").flatten() {
         let model = page.path().join("model.gguf");
@@ -178,6 +244,51 @@ fn the_store_is_listed_without_a_network() {
     assert!(succeeds(&["show", "smollm2"]).contains("Apache-2.0"));
     let doctor: serde_json::Value = serde_json::from_str(&succeeds(&["doctor", "--quick", "--json"])).expect("JSON");
     assert!(doctor["threads"].as_u64().is_some_and(|n| n >= 1), "{doctor}");
+}
+
+#[test]
+fn models_that_are_partly_there_are_listed_and_removed() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let entry = argand_hub::catalogue().first().expect("a model");
+    let repo = store.path().join(format!("models--argand--{}", entry.name));
+    let snapshot = repo.join("snapshots").join(entry.store_commit().expect("a commit"));
+    std::fs::create_dir_all(&snapshot).expect("a folder");
+    std::fs::write(snapshot.join(&entry.file), b"GGUF").expect("a file can be written");
+    let told = |arguments: &[&str]| {
+        let output = command(store.path()).args(arguments).output().expect("the command starts");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let listed = told(&["list"]);
+    assert!(listed.contains(&format!("incomplete: {} is missing or cut short", entry.file)), "{listed}");
+    let removed = told(&["rm", &entry.name, "--yes"]);
+    assert!(removed.starts_with(&format!("removed {}, ", entry.name)), "{removed}");
+    std::fs::create_dir_all(repo.join("blobs")).expect("a folder");
+    std::fs::write(repo.join("blobs/part.incomplete"), b"12345").expect("a file can be written");
+    let removed = told(&["rm", &entry.name, "--yes"]);
+    assert_eq!(removed, format!("removed what an interrupted pull of {} left, 5 B freed\n", entry.name));
+}
+
+#[test]
+fn quantizing_says_what_does_not_become_smaller() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (small, large) = (path("small.gguf"), path("large.gguf"));
+    let shape = vec![64, 256];
+    let tensor = argand_weights::gguf::TensorSpec { name: "blk.0.a.weight".into(), shape, codec: Codec::Q4_0 };
+    let mut writer =
+        argand_weights::gguf::Writer::create(&small, &Default::default(), vec![tensor]).expect("it begins");
+    writer.write("blk.0.a.weight", &[0; 64 * 8 * 18]).expect("it is written");
+    writer.finish().expect("it ends");
+    let output = run(&["quantize", &small, &large, "--to", "Q8_0"]);
+    let told = text(&output.stderr);
+    assert!(output.status.success() && told.contains("large.gguf is larger than"), "{told}");
+    assert!(told.contains("quantized already") && !told.contains("whole blocks"), "{told}");
+    let told = text(&run(&["quantize", &model(), &path("third.gguf"), "--to", "Q4_K"]).stderr);
+    assert!(
+        told.contains("the rows of 16 matrices fill no whole blocks") && !told.contains("is larger than"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -212,6 +323,19 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+/// A chat from a script, with a template for the tiny vocabulary.
+fn chat(store: &Path, script: &str) -> Output {
+    let mut child = command(store)
+        .args(["chat", &model(), "--template", &template(store), "-n", "3", "--seed", "1"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    child.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
 }
 
 #[test]
@@ -262,6 +386,7 @@ fn a_model_without_a_template_says_what_to_do() {
     let model = model();
     fails(&["run", &model, "hello"], 1, "no chat template");
     fails(&["run", &model, "hello", "--template", "nothing"], 1, "chatml");
+    fails(&["run", &model, "hello", "--template", &model], 1, "is not UTF-8");
     let folder = tempfile::tempdir().expect("a temporary folder");
     succeeds(&["run", &model, "hello", "--template", &template(folder.path()), "-n", "2"]);
 }
@@ -274,27 +399,52 @@ fn a_chat_can_be_a_script() {
         "/system be brief\nhello\n\"\"\"\ntwo\nlines\n\"\"\"\n/regenerate\n/save {}\n/quit\nnever\n",
         saved.display()
     );
-    let chat = |script: &str| {
-        let mut child = command(store.path())
-            .args(["chat", &model(), "--template", &template(store.path()), "-n", "3", "--seed", "1"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
-        child.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("it reads");
-        child.wait_with_output().expect("it ends")
-    };
-    let output = chat(&script);
+    let output = chat(store.path(), &script);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let messages: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&saved).expect("it was saved")).expect("JSON");
     let roles: Vec<&str> = messages.as_array().into_iter().flatten().filter_map(|m| m["role"].as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
     assert_eq!(messages[3]["content"], "two\nlines");
-    let wrong = chat("/fly\n");
-    assert_eq!(wrong.status.code(), Some(1));
-    assert!(text(&wrong.stderr).contains("there is no command /fly"), "{}", text(&wrong.stderr));
+    let wrong = [
+        ("/fly\n", "there is no command /fly"),
+        ("/reset now\n", "/reset takes nothing more"),
+        ("/stats maybe\n", "expected on or off"),
+        ("/save\n", "needs the name of a file"),
+    ];
+    for (script, what) in wrong {
+        let output = chat(store.path(), script);
+        let told = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && told.contains(what), "{script}: {told}");
+    }
+    let told = text(&chat(store.path(), "/system be brief\n/stats off\n/stats on\n").stderr);
+    for what in ["the system message is set", "is not told after", "is told after"] {
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn a_chat_saves_over_its_own_files_only() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let file = store.path().join("notes.txt");
+    std::fs::write(&file, "mine").expect("a file can be written");
+    let name = file.display();
+    let refused = chat(store.path(), &format!("hello\n/save {name}\n"));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("is there already; /save! "), "{}", text(&refused.stderr));
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "mine");
+    let saved = chat(store.path(), &format!("hello\n/save! {name}\nagain\n/save {name}\n"));
+    assert!(saved.status.success(), "{}", text(&saved.stderr));
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    assert!(text.starts_with("user:\nhello\n") && text.contains("user:\nagain\n"), "{text}");
+}
+
+#[test]
+fn a_text_that_was_not_finished_is_not_sent() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let output = chat(store.path(), "\"\"\"\nhello\n");
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("was not sent"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -311,6 +461,18 @@ fn a_full_context_is_told() {
     let output = child.wait_with_output().expect("it ends");
     let told = text(&output.stderr);
     assert!(output.status.success() && told.contains("the context of 40 tokens is full; /reset"), "{told}");
+    let output = run(&["run", &model(), "--raw", "hi", "--context", "40", "-n", "100", "--ignore-eos"]);
+    let told = text(&output.stderr);
+    assert!(output.status.success() && told.contains("the context of 40 tokens is full; a larger one"), "{told}");
+}
+
+#[test]
+fn a_context_beyond_what_the_model_knows_is_told() {
+    // The tiny model says that it knows 131072.
+    let with = |context: &str| text(&run(&["run", &model(), "--raw", "hi", "-n", "1", "--context", context]).stderr);
+    assert_eq!(with("64"), "");
+    let told = with("131073");
+    assert!(told.contains("made for contexts of 131072 tokens"), "{told}");
 }
 
 #[test]
@@ -374,6 +536,7 @@ fn converted_files_hold_the_same_tensors() {
     }
     fails(&["convert", &source, &out], 1, "--force");
     fails(&["convert", &out, &out, "--force"], 1, "is the input");
+    fails(&["convert", &source, &path("no/m.safetensors")], 1, "/no is missing; make it first");
     fails(&["convert", &source, &path("m.gguf")], 1, "GGUF is written of GGUF only");
     fails(&["convert", &source, &path("m.bin")], 1, "end its name in .safetensors or .gguf");
     let whole = path("whole.gguf");
@@ -501,5 +664,5 @@ fn encoders_and_decoders_are_not_mixed_up() {
     let hint = text(&run(&["run", &sentences(), "a"]).stderr);
     assert!(hint.contains("hint: `argand embed`"), "{hint}");
     fails(&["fill", &sentences(), "a [MASK]"], 1, "not made for filling in masked words");
-    fails(&["embed", &sentences(), "a", "--quantize", "q3"], 1, "Q8_0");
+    fails(&["embed", &sentences(), "a", "--quantize", "q3"], 2, "Q8_0");
 }

@@ -2,16 +2,17 @@
 
 mod encoder;
 
-use crate::args::LoadArgs;
+use crate::args::{BadValue, LoadArgs};
 use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
 use crate::{interrupt, models};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
 use argand_cpu::Executor;
 use argand_cpu::ceilings::{self, Pages};
 use argand_engine::{CpuRunner, Limits, Runner, SeqRows, StepBatch};
 use argand_graph::{At, Count};
+use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::time::Instant;
 
@@ -37,7 +38,8 @@ pub struct Bench {
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "128")]
     tg: Vec<usize>,
     /// Numbers of sequences that generate together
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     batch: Vec<usize>,
     /// Of an encoder, numbers of tokens and of texts that are read together
     #[arg(long, value_name = "TOKENSxTEXTS", value_delimiter = ',', default_value = "128x32,16x1")]
@@ -145,7 +147,10 @@ impl Bench {
         if argand_engine::both_ways(&opened.model(None)?.graph) {
             return encoder::run(&self, &found.path);
         }
-        let sequences = self.batch.iter().copied().max().unwrap_or(1).max(1);
+        if tests.is_empty() {
+            bail!(BadValue("--pp and --tg are 0, so there is nothing to measure; give one of them a length".into()));
+        }
+        let sequences = self.batch.iter().copied().max().unwrap_or(1);
         let longest = tests.iter().map(|t| if let Test::Prompt(n) = t { *n } else { t.steps().2 }).max();
         let mut options = self.load.options()?.load;
         options.context = Some(options.context.unwrap_or(0).max(longest.unwrap_or(1)));
@@ -187,7 +192,7 @@ impl Bench {
 
     fn tests(&self) -> Vec<Test> {
         let prompts = self.pp.iter().filter(|n| **n > 0).map(|n| Test::Prompt(*n));
-        let generate = self.batch.iter().filter(|n| **n > 0).flat_map(|sequences| {
+        let generate = self.batch.iter().flat_map(|sequences| {
             let one = |tokens: &usize| Test::Generate { tokens: *tokens, sequences: *sequences };
             self.tg.iter().filter(|n| **n > 0).map(one)
         });

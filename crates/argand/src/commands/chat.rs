@@ -2,13 +2,15 @@
 
 mod input;
 
-use super::run::stats;
+use super::run::{context_note, stats};
 use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
 use crate::{interrupt, models, ui};
-use anyhow::{Context, Result};
-use argand::{Answer, Error, Finish, Model};
+use anyhow::{Context, Result, bail};
+use argand::{Answer, Error, Model};
 use input::{Input, Turn};
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 /// Talk to a model
 #[derive(clap::Args)]
@@ -41,7 +43,8 @@ commands:
   /regenerate    take the last answer back and give another one
   /reset         forget the conversation
   /save FILE     write the conversation to a file: JSON if it ends in .json, else text
-  /stats         tell the speed after each answer, or stop telling it
+  /save! FILE    the same, and replace a file of someone else
+  /stats on|off  tell the speed after each answer, or stop telling it
   /quit          leave, as Ctrl-D does
   \"\"\"            begins and ends a text of several lines; a \\ at the end of a line continues it
   Ctrl-C         stops an answer
@@ -62,9 +65,10 @@ impl Chat {
         let mut input = Input::open()?;
         if input.is_terminal() {
             let size = argand_hub::human_bytes(model.file_bytes());
-            eprintln!("{}, {size}, {} threads; /help lists the commands", ui::bold(&found.name), self.load.threads());
+            let threads = options.load.threads.unwrap_or(1);
+            eprintln!("{}, {size}, {threads} threads; /help lists the commands", ui::bold(&found.name));
         }
-        let mut talk = Talk { model, stats: self.stats };
+        let mut talk = Talk { model, stats: self.stats, saved: HashSet::new() };
         loop {
             match input.turn()? {
                 Turn::End => break,
@@ -87,6 +91,8 @@ impl Chat {
 struct Talk {
     model: Model,
     stats: bool,
+    /// Files that this conversation was written to, and may be again.
+    saved: HashSet<PathBuf>,
 }
 
 impl Talk {
@@ -107,9 +113,9 @@ impl Talk {
     fn command(&mut self, command: &str) -> Result<bool> {
         let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match (word, rest.trim()) {
-            ("help" | "?", _) => eprint!("{HELP}"),
-            ("quit" | "exit" | "bye", _) => return Ok(false),
-            ("reset" | "clear", _) => {
+            ("help" | "?", "") => eprint!("{HELP}"),
+            ("quit" | "exit" | "bye", "") => return Ok(false),
+            ("reset" | "clear", "") => {
                 self.model.reset();
                 eprintln!("the conversation begins anew");
             }
@@ -118,22 +124,38 @@ impl Talk {
                 let text = system.and_then(|m| m.content.as_ref()?.as_str());
                 eprintln!("{}", text.unwrap_or("there is no system message"));
             }
-            ("system", text) => self.model.set_system(text),
-            ("stats", _) => {
-                self.stats = !self.stats;
-                eprintln!("the speed is {} after each answer", if self.stats { "told" } else { "not told" });
+            ("system", text) => {
+                self.model.set_system(text);
+                eprintln!("the system message is set; it counts from the next turn on");
             }
-            ("regenerate" | "again", _) => answer(Model::regenerate, &mut self.model, self.stats)?,
-            ("save", "") => anyhow::bail!("/save needs the name of a file"),
-            ("save", file) => self.save(file)?,
-            (word, _) => anyhow::bail!("there is no command /{word}; /help lists them"),
+            ("stats", "") => self.tell_stats(!self.stats),
+            ("stats", "on") => self.tell_stats(true),
+            ("stats", "off") => self.tell_stats(false),
+            ("stats", other) => bail!("/stats is {other:?}, expected on or off"),
+            ("regenerate" | "again", "") => answer(Model::regenerate, &mut self.model, self.stats)?,
+            ("save" | "save!", "") => bail!("/{word} needs the name of a file"),
+            ("save", file) => self.save(Path::new(file), false)?,
+            ("save!", file) => self.save(Path::new(file), true)?,
+            ("help" | "?" | "quit" | "exit" | "bye" | "reset" | "clear" | "regenerate" | "again", rest) => {
+                bail!("/{word} takes nothing more, and found {rest:?}")
+            }
+            (word, _) => bail!("there is no command /{word}; /help lists them"),
         }
         Ok(true)
     }
 
-    fn save(&self, file: &str) -> Result<()> {
+    fn tell_stats(&mut self, tell: bool) {
+        self.stats = tell;
+        eprintln!("the speed is {} after each answer", if tell { "told" } else { "not told" });
+    }
+
+    fn save(&mut self, file: &Path, replace: bool) -> Result<()> {
+        let name = file.display();
+        if file.exists() && !replace && !self.saved.contains(file) {
+            bail!("{name} is there already; /save! {name} replaces it");
+        }
         let messages = self.model.messages();
-        let text = if file.ends_with(".json") {
+        let text = if file.extension().is_some_and(|e| e == "json") {
             serde_json::to_string_pretty(messages)? + "\n"
         } else {
             messages.iter().fold(String::new(), |mut text, m| {
@@ -142,8 +164,9 @@ impl Talk {
                 text
             })
         };
-        std::fs::write(file, text).with_context(|| format!("cannot write {file}"))?;
-        eprintln!("{} messages are in {file}", messages.len());
+        argand_weights::write_whole(file, text.as_bytes())?;
+        eprintln!("{} messages are in {name}", messages.len());
+        self.saved.insert(file.to_path_buf());
         Ok(())
     }
 }
@@ -165,12 +188,11 @@ fn answer<'m>(
         }
     }
     ui::out("\n")?;
-    match answer.finish() {
-        None => eprintln!("[stopped]"),
-        Some(Finish::Context(_)) => {
-            eprintln!("[the context of {context} tokens is full; /reset begins anew, or start with a larger --context]")
-        }
-        Some(_) => {}
+    if answer.finish().is_none() {
+        eprintln!("[stopped]");
+    }
+    if let Some(note) = context_note(&answer, context, "/reset begins anew, or start with a larger --context") {
+        eprintln!("{note}");
     }
     if tell {
         eprintln!("{}", stats(&answer));

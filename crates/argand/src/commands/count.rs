@@ -1,9 +1,9 @@
 //! `argand count`: what a model costs.
 
+use crate::args::{self, BadValue};
 use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
-use anyhow::{Context, Result};
-use argand_codec::Codec;
+use anyhow::{Result, bail};
 use argand_graph::{At, Count as Counted, CountRow};
 use serde_json::json;
 
@@ -19,12 +19,12 @@ pub struct Count {
     /// Model, or a config.json alone
     model: String,
     /// Tokens that each sequence sees in the cache
-    #[arg(short, long, value_name = "TOKENS", default_value_t = 2048)]
-    context: usize,
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    context: u32,
     /// Sequences that generate together
     #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Count weight matrices as if they were stored in this format, such as Q4_K
+    /// Count weight matrices whose rows fill whole blocks as if they were stored in this format, such as Q4_K
     #[arg(long, value_name = "FORMAT")]
     weights: Option<String>,
     /// Bytes of an element of the cache
@@ -35,17 +35,19 @@ pub struct Count {
     json: bool,
 }
 
+/// Bytes of the largest element that a cache could have, a double.
+const MOST_CACHE_BYTES: f64 = 8.0;
+
 impl Count {
     pub fn run(self) -> Result<()> {
-        let opened = Opened::open(&self.model)?;
-        let codec = self.weights.as_deref().map(|name| {
-            Codec::from_name(name).with_context(|| {
-                let known: Vec<&str> = Codec::ALL.iter().map(|c| c.name()).collect();
-                format!("--weights is {name:?}, expected one of {}", known.join(", "))
-            })
-        });
-        let counted = opened.count(codec.transpose()?)?;
-        let at = At { n: self.batch as usize, r: self.batch as usize, b: self.batch as usize, s: self.context };
+        let codec = self.weights.as_deref().map(|name| args::format("--weights", name, |_| true)).transpose()?;
+        if !(self.cache_bytes > 0.0 && self.cache_bytes <= MOST_CACHE_BYTES) {
+            let wanted = format!("more than 0 and at most {MOST_CACHE_BYTES}");
+            bail!(BadValue(format!("--cache-bytes is {}, expected {wanted}", self.cache_bytes)));
+        }
+        let counted = Opened::open(&self.model)?.count(codec)?;
+        let batch = self.batch as usize;
+        let at = At { n: batch, r: batch, b: batch, s: self.context as usize };
         match self.json {
             true => Ok(ui::out_json(&self.as_json(&counted, &at))?),
             false => Ok(ui::out(&self.as_text(&counted, &at))?),

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 
 /// Measure how well a model predicts a text
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  argand eval perplexity smollm2 wiki.txt
+  argand eval kl model.gguf wiki.txt --chunks 4")]
 pub enum Eval {
     /// Perplexity of a text: the exponential of the mean surprise per token
     Perplexity(Perplexity),

@@ -1,9 +1,9 @@
 //! `argand quantize`: a model written with smaller numbers.
 
 use super::convert::{check_copies, check_output};
+use crate::args::ThreadArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
-use argand::machine::Machine;
 use argand_codec::Codec;
 use argand_weights::gguf::{TensorSpec, Writer};
 use argand_weights::{Checkpoint, Format, TensorInfo, TensorView, Value};
@@ -45,9 +45,8 @@ pub struct Quantize {
     /// Number format
     #[arg(long, value_name = "FORMAT", ignore_case = true)]
     to: Target,
-    /// Threads; chosen by cores and quota unless given
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadArgs,
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
@@ -109,6 +108,11 @@ fn fitting(codec: Codec, cols: usize) -> Codec {
     [codec, smaller].into_iter().find(|c| cols.is_multiple_of(c.block_len())).unwrap_or(Codec::F16)
 }
 
+/// Values of a row.
+fn columns(tensor: &TensorInfo) -> usize {
+    tensor.shape.last().copied().unwrap_or(1)
+}
+
 /// Whether a tensor is a matrix whose numbers may become smaller.
 fn is_matrix(tensor: &TensorInfo) -> bool {
     let router = tensor.name.contains("ffn_gate_inp");
@@ -126,20 +130,28 @@ impl Quantize {
         let specs: Vec<TensorSpec> = checkpoint
             .tensors()
             .map(|t| {
-                let cols = t.shape.last().copied().unwrap_or(1);
-                let codec = if is_matrix(t) { fitting(self.to.codec(&t.name, layers, tied), cols) } else { t.codec };
+                let wanted = || fitting(self.to.codec(&t.name, layers, tied), columns(t));
+                let codec = if is_matrix(t) { wanted() } else { t.codec };
                 TensorSpec { name: t.name.clone(), shape: t.shape.clone(), codec }
             })
             .collect();
         if checkpoint.tensors().any(|t| is_matrix(t) && t.codec.block_len() > 1) {
             eprintln!("{} is quantized already; what was lost then stays lost", input.display());
         }
+        let larger = |t: &&TensorInfo| {
+            let wanted = self.to.codec(&t.name, layers, tied);
+            is_matrix(t) && fitting(wanted, columns(t)) != wanted
+        };
+        let fallen_back = checkpoint.tensors().filter(larger).count();
+        if fallen_back > 0 {
+            eprintln!("the rows of {fallen_back} matrices fill no whole blocks; they get a larger format");
+        }
         let mut metadata = checkpoint.metadata().clone();
         metadata.set("general.file_type", Value::U32(self.to.file_type()));
         metadata.set("general.quantization_version", Value::U32(2));
         let mut writer = Writer::create(&self.output, &metadata, specs.clone())?;
         let bytes = writer.file_bytes();
-        let threads = self.threads.map_or_else(|| Machine::read().threads().count, usize::from);
+        let threads = self.threads.count();
         let bar = ui::bar("quantizing", Some(checkpoint.file_bytes()));
         let _gentle = interrupt::gentle();
         for spec in &specs {
@@ -155,7 +167,15 @@ impl Quantize {
         let bits = |bytes: u64| bytes as f64 * 8.0 / elements as f64;
         let size = |bytes: u64| format!("{} ({:.2} bits per weight)", argand_hub::human_bytes(bytes), bits(bytes));
         let (before, output) = (checkpoint.file_bytes(), self.output.display());
-        Ok(ui::out(&format!("{output}: {}, was {}; {}\n", size(bytes), size(before), tally(&specs)))?)
+        if bytes > before {
+            eprintln!("{output} is larger than {}, and no more exact", input.display());
+        }
+        Ok(ui::out(&format!(
+            "{output}: {}, was {}; {}\n",
+            size(bytes),
+            size(before),
+            tally(specs.iter().map(|s| s.codec))
+        ))?)
     }
 
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
@@ -172,8 +192,9 @@ impl Quantize {
 }
 
 /// How many tensors have which format: `61 F32, 180 Q4_K, 30 Q6_K`.
-fn tally(specs: &[TensorSpec]) -> String {
-    let number = |codec: &Codec| specs.iter().filter(|s| s.codec == *codec).count();
+pub(super) fn tally(codecs: impl Iterator<Item = Codec>) -> String {
+    let codecs: Vec<Codec> = codecs.collect();
+    let number = |codec: &Codec| codecs.iter().filter(|c| *c == codec).count();
     let used = Codec::ALL.iter().filter(|c| number(c) > 0);
     used.map(|c| format!("{} {c}", number(c))).collect::<Vec<_>>().join(", ")
 }
@@ -189,7 +210,7 @@ pub(super) fn recode(
     if from == to {
         return write(tensor.bytes);
     }
-    let cols = tensor.info.shape.last().copied().unwrap_or(1);
+    let cols = columns(tensor.info);
     let rows = (PIECE / cols).max(1);
     let (from_bytes, to_bytes) = (from.row_bytes(cols)?, to.row_bytes(cols)?);
     for round in tensor.bytes.chunks(rows * from_bytes * threads) {

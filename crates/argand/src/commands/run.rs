@@ -3,7 +3,7 @@
 use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
-use argand::Answer;
+use argand::{Answer, Finish};
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
@@ -52,6 +52,7 @@ impl Run {
         let mut model = models::load(&models::ready(&self.model)?.path, &options)?;
         *model.generation_mut() = generation;
         self.conversation.apply(&mut model)?;
+        let context = model.context();
         let _gentle = interrupt::gentle();
         let mut answer = if self.raw { model.complete(&prompt)? } else { model.chat(&prompt)? };
         while let Some(piece) = answer.step() {
@@ -67,6 +68,9 @@ impl Run {
         match self.json {
             true => ui::out_json(&report(&answer))?,
             false => ui::out("\n")?,
+        }
+        if let Some(note) = context_note(&answer, context, "a larger one is asked for with --context TOKENS") {
+            eprintln!("{note}");
         }
         if self.stats {
             eprintln!("{}", stats(&answer));
@@ -90,6 +94,12 @@ impl Run {
             }
         }
     }
+}
+
+/// Says that an answer was cut because nothing more fits, and what can be done.
+pub fn context_note(answer: &Answer<'_>, context: usize, advice: &str) -> Option<String> {
+    let cut = matches!(answer.finish(), Some(Finish::Context(_)));
+    cut.then(|| format!("[the context of {context} tokens is full; {advice}]"))
 }
 
 /// What an answer cost and how fast it was, for programs.

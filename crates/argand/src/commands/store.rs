@@ -1,10 +1,14 @@
 //! `argand pull | list | show | rm`: the store of models on this machine.
 
+use super::quantize::tally;
 use crate::{interrupt, models, ui};
 use anyhow::{Result, bail};
+use argand_graph::WeightRef;
 use argand_hub::{CatalogueEntry, HubError, ModelSpec, StoredModel, catalogue, human_bytes};
+use argand_weights::Checkpoint;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 
 /// Fetch a model into the store that Hugging Face tools share; an interrupted fetch goes on where it stopped
 #[derive(clap::Args)]
@@ -64,7 +68,8 @@ impl List {
             return Ok(());
         }
         let row = |m: &StoredModel| {
-            let note = m.missing.as_ref().map_or(String::new(), |file| format!("incomplete: {file} is missing"));
+            let note =
+                m.missing.as_ref().map_or(String::new(), |file| format!("incomplete: {file} is missing or cut short"));
             let licence = m.licence.clone().unwrap_or_else(|| "unknown".into());
             vec![m.name.clone(), human_bytes(m.bytes), licence, m.refs.join(", "), note]
         };
@@ -89,9 +94,10 @@ impl List {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand show smollm2
+  argand show ./model.gguf
   argand show Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q4_K_M --json")]
 pub struct Show {
-    /// A model of the store or of the catalogue
+    /// A model of the store or of the catalogue, or a path
     model: String,
     /// Write JSON
     #[arg(long)]
@@ -103,6 +109,7 @@ impl Show {
         let stored = match (models::store()?.show(&self.model), ModelSpec::parse(&self.model)) {
             (Ok(stored), _) => stored,
             (Err(HubError::NotPulled { .. }), Ok(ModelSpec::Catalogue(entry))) => return self.show_entry(entry),
+            (Err(HubError::NotInStore { path }), _) => return self.show_path(&path),
             (Err(error), _) => return Err(error.into()),
         };
         if self.json {
@@ -117,9 +124,34 @@ impl Show {
             ("commit", stored.commit.clone()),
         ];
         rows.extend(stored.entry.into_iter().flat_map(entry_rows));
-        rows.extend(stored.missing.as_ref().map(|file| ("missing", file.clone())));
+        rows.extend(stored.missing.as_ref().map(|file| ("incomplete", format!("{file} is missing or cut short"))));
         rows.extend(stored.files.iter().map(|f| ("file", format!("{} ({})", f.name, human_bytes(f.bytes)))));
         print_rows(&rows)
+    }
+
+    /// A file or folder of the user's own: what its headers tell.
+    fn show_path(&self, path: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::open(path)?;
+        let model = argand_models::Model::open(&checkpoint, None)?;
+        let (format, bytes) = (checkpoint.format().to_string(), checkpoint.file_bytes());
+        let elements = |w: &WeightRef| w.shape.iter().product::<usize>();
+        let parameters: usize = model.graph.weights().iter().map(elements).sum();
+        let (family, context) = (model.page.name, model.context()?);
+        if self.json {
+            return Ok(ui::out_json(&json!({
+                "path": path, "format": format, "bytes": bytes, "family": family, "parameters": parameters,
+                "context": context, "numbers": stored_in(&checkpoint),
+            }))?);
+        }
+        print_rows(&[
+            ("path", path.display().to_string()),
+            ("format", format),
+            ("size", human_bytes(bytes)),
+            ("family", family.to_string()),
+            ("parameters", ui::human_count(parameters as f64)),
+            ("context", context.to_string()),
+            ("numbers", stored_in(&checkpoint)),
+        ])
     }
 
     fn show_entry(&self, entry: &CatalogueEntry) -> Result<()> {
@@ -134,6 +166,11 @@ impl Show {
         rows.extend(entry_rows(entry));
         print_rows(&rows)
     }
+}
+
+/// How many tensors have which number format.
+fn stored_in(checkpoint: &Checkpoint) -> String {
+    tally(checkpoint.tensors().map(|t| t.codec))
 }
 
 fn entry_rows(entry: &CatalogueEntry) -> Vec<(&'static str, String)> {
@@ -201,6 +238,10 @@ impl Rm {
         }
         interrupt::check()?;
         let removed = store.remove(&self.model)?;
-        Ok(ui::out(&format!("removed {}, {} freed\n", removed.models.join(", "), human_bytes(removed.bytes)))?)
+        let what = match removed.models.as_slice() {
+            [] => format!("what an interrupted pull of {} left", self.model),
+            models => models.join(", "),
+        };
+        Ok(ui::out(&format!("removed {what}, {} freed\n", human_bytes(removed.bytes)))?)
     }
 }

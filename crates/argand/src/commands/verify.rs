@@ -1,5 +1,6 @@
 //! `argand verify`: the ladder of ways to run a model, each compared with the plainest.
 
+use crate::args::ThreadArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Result, bail};
 use argand::LoadOptions;
@@ -22,12 +23,11 @@ use std::path::Path;
 pub struct Verify {
     /// Model: a catalogue name, a path, or OWNER/NAME of the hub
     model: String,
-    /// Tokens of the prompt; a step for one more token follows
-    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=512))]
+    /// Tokens of the prompt, enough to average the rounding of single rows; a step for one more token follows
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(8..=512))]
     tokens: u32,
-    /// Threads; chosen by cores and quota unless given
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadArgs,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -105,7 +105,8 @@ impl Verify {
         let path = models::ready(&self.model)?.path;
         let reference_rung = Rung { plan: Plan::Decomposed, tier: Tier::Scalar, exact: true };
         let naive = Rung { plan: Plan::Naive, ..reference_rung };
-        let reference = self.observe(&path, reference_rung)?;
+        let threads = self.threads.count();
+        let reference = self.observe(&path, reference_rung, threads)?;
         let tiers: Vec<Tier> = Tier::supported().collect();
         let exact = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: true });
         let integer = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: false });
@@ -116,7 +117,7 @@ impl Verify {
         let mut integers: Option<Vec<Named>> = None;
         for rung in std::iter::once(naive).chain(exact).chain(integer) {
             interrupt::check()?;
-            let found = self.observe(&path, rung)?;
+            let found = self.observe(&path, rung, threads)?;
             let outcome = match &integers {
                 Some(integers) if rung.kin() == Kin::SameIntegers => compare(rung, integers, &found),
                 _ => compare(rung, &reference, &found),
@@ -134,17 +135,21 @@ impl Verify {
         }
         let wrong = outcomes.iter().filter(|o| o.first_wrong.is_some()).count();
         if wrong > 0 {
-            bail!("{wrong} of {} rungs differ from the reference", outcomes.len());
+            bail!(
+                "{wrong} of {} rungs differ from the reference; run it again with another --tokens: what differs every time at \
+                 the same value is a fault of that rung, and `--tier` of other commands avoids it",
+                outcomes.len()
+            );
         }
         Ok(())
     }
 
     /// Every named value of a prompt and of one more token, in execution order.
-    fn observe(&self, path: &Path, rung: Rung) -> Result<Vec<Named>> {
+    fn observe(&self, path: &Path, rung: Rung, threads: usize) -> Result<Vec<Named>> {
         let tokens = self.tokens as usize;
         let options = LoadOptions {
             tier: Some(rung.tier),
-            threads: Some(self.threads.map_or_else(|| argand::machine::Machine::read().threads().count, usize::from)),
+            threads: Some(threads),
             exact: rung.exact,
             fused: rung.plan == Plan::Fused,
             decomposed: rung.plan == Plan::Decomposed,

@@ -106,8 +106,11 @@ fn read_turn(next: &mut dyn FnMut(&str) -> Result<Line>) -> Result<Turn> {
         let mut line = match next(prompt)? {
             Line::Text(line) => line,
             Line::TakenBack => return Ok(Turn::Line(String::new())),
+            Line::End if fenced => {
+                eprintln!("the text that {FENCE} began has no end, and was not sent");
+                return Ok(Turn::End);
+            }
             Line::End if text.is_empty() => return Ok(Turn::End),
-            Line::End if fenced => return Ok(Turn::Fenced(text)),
             Line::End => return Ok(Turn::Line(text)),
         };
         prompt = "… ";
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!(turns("a\\\nb\nc\n"), ["a\nb", "c"]);
         assert_eq!(turns("\"\"\"\na\n\nb\\\n\"\"\"\nc\n"), ["[a\n\nb\\]", "c"]);
         assert_eq!(turns("\"\"\"a\nb\"\"\"\n"), ["[a\nb]"]);
-        assert_eq!(turns("\"\"\"a"), ["[a\n]"]);
+        assert_eq!(turns("b\n\"\"\"a"), ["b"], "what was not finished is not sent");
         assert_eq!(turns("\"\"\"/a\"\"\"\n/a\n"), ["[/a]", "/a"]);
         assert_eq!(turns("say \"\"\" now\n"), ["say \"\"\" now"]);
     }
