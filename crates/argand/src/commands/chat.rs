@@ -43,7 +43,7 @@ commands:
   /regenerate    take the last answer back and give another one
   /reset         forget the conversation
   /save FILE     write the conversation to a file: JSON if it ends in .json, else text
-  /save! FILE    the same, and replace a file of someone else
+  /save! FILE    the same, and replace a file that is there
   /stats on|off  tell the speed after each answer, or stop telling it
   /quit          leave, as Ctrl-D does
   \"\"\"            begins and ends a text of several lines; a \\ at the end of a line continues it

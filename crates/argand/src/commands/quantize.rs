@@ -170,12 +170,8 @@ impl Quantize {
         if bytes > before {
             eprintln!("{output} is larger than {}, and no more exact", input.display());
         }
-        Ok(ui::out(&format!(
-            "{output}: {}, was {}; {}\n",
-            size(bytes),
-            size(before),
-            tally(specs.iter().map(|s| s.codec))
-        ))?)
+        let formats = tally(specs.iter().map(|s| s.codec));
+        Ok(ui::out(&format!("{output}: {}, was {}; {formats}\n", size(bytes), size(before)))?)
     }
 
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
