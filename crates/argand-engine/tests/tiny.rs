@@ -5,6 +5,7 @@ use argand_cpu::tier::Tier;
 use argand_cpu::{Batch, Seq};
 use argand_engine::{CpuRunner, LoadOptions};
 use argand_weights::Checkpoint;
+use argand_weights::safetensors::{TensorSpec, Writer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -201,4 +202,30 @@ fn gguf_files_give_the_same_values() {
     assert!(twins.len() >= 10, "only {} twins", twins.len());
     let options = exact(Tier::Scalar, false, 1);
     all_right(twins.iter().map(|dir| compare(&dir.join("model.gguf"), &options, &golden(dir))));
+}
+
+/// The language model of one that joins text and image runs alone, under both ways to name its weights.
+#[test]
+fn the_text_part_of_a_larger_model_is_found() {
+    let dir = tiny().into_iter().find(|dir| dir.ends_with("gemma3")).unwrap();
+    let source = Checkpoint::open(&dir).unwrap();
+    let config = serde_json::json!({ "model_type": "gemma3", "text_config": source.config().unwrap() });
+    let older = |name: &str| format!("language_model.{name}");
+    let newer = |name: &str| name.replacen("model.", "model.language_model.", 1);
+    for inside in [older as fn(&str) -> String, newer] {
+        let made = tempfile::tempdir().unwrap();
+        std::fs::write(made.path().join("config.json"), config.to_string()).unwrap();
+        let spec = |t: &argand_weights::TensorInfo| TensorSpec {
+            name: inside(&t.name),
+            shape: t.shape.clone(),
+            dtype: t.codec.name().to_string(),
+        };
+        let specs: Vec<TensorSpec> = source.tensors().map(spec).collect();
+        let mut writer = Writer::create(made.path().join("model.safetensors"), &[], &specs).unwrap();
+        for t in source.tensors() {
+            writer.write(&inside(&t.name), source.tensor(&t.name).unwrap().bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        all_right([compare(made.path(), &exact(Tier::Scalar, true, 1), &golden(&dir))].into_iter());
+    }
 }

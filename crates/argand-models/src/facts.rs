@@ -45,6 +45,8 @@ pub struct Facts<'a> {
     context: Option<usize>,
     head: Option<Head>,
     picture: Option<[usize; 2]>,
+    /// The language model is a part of a larger one, whose configuration is around it.
+    part: bool,
 }
 
 /// Most pixels on a side of a picture.
@@ -87,9 +89,18 @@ impl<'a> Facts<'a> {
         checkpoint: Option<&'a Checkpoint>,
         context: Option<usize>,
     ) -> Result<Self, Error> {
+        let type_of = |config: &'a Json| config.get("model_type").and_then(Json::as_str);
+        let (dialect, part) = match dialect {
+            // Models that join text and image say what reads the text; it runs alone.
+            Dialect::Hf(config) if !type_of(config).is_some_and(|name| PAGES.iter().any(|p| p.hf.contains(&name))) => {
+                let text = config.get("text_config").filter(|text| type_of(text).is_some());
+                (Dialect::Hf(text.unwrap_or(config)), text.is_some())
+            }
+            whole => (whole, false),
+        };
         let architecture = match dialect {
             Dialect::Gguf(meta) => meta.get_str("general.architecture"),
-            Dialect::Hf(config) => config.get("model_type").and_then(Json::as_str),
+            Dialect::Hf(config) => type_of(config),
         };
         match architecture {
             Some(name) => Ok(Facts {
@@ -100,9 +111,15 @@ impl<'a> Facts<'a> {
                 context,
                 head: None,
                 picture: None,
+                part,
             }),
             None => Err(Error::NoArchitecture { file }),
         }
+    }
+
+    /// Whether the language model is a part of a larger one.
+    pub(crate) fn is_part(&self) -> bool {
+        self.part
     }
 
     /// The page of the architecture.

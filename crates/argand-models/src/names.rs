@@ -234,7 +234,13 @@ fn find(patterns: &str, facts: &Facts<'_>, numbers: &[&str], member: &str, suffi
         [(i, format!("{base}.{suffix}")), (i, alone)]
     });
     let bare = full.clone().filter_map(|(i, name)| Some((i, name.split_once('.')?.1.to_string())));
-    let mut all = full.clone().chain(bare);
+    // Where the language model of a larger one lies, in older and newer files.
+    let inside = full.clone().filter(|_| facts.is_part()).flat_map(|(i, name)| {
+        let inner = name.strip_prefix("model.").unwrap_or(&name);
+        let around = ["model.language_model", "model.text_model"].map(|part| (i, format!("{part}.{inner}")));
+        [(i, format!("language_model.{name}"))].into_iter().chain(around)
+    });
+    let mut all = full.clone().chain(inside).chain(bare);
     let there = all.find(|(_, name)| facts.has_tensor(name) == Some(true));
     there.or_else(|| full.clone().next()).unwrap_or_default()
 }
