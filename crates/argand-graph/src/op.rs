@@ -355,8 +355,6 @@ pub type GradRule = for<'g> fn(&Op, &[T<'g>], T<'g>, T<'g>) -> Vec<Option<T<'g>>
 pub struct Row {
     /// Name in print-outs.
     pub name: &'static str,
-    /// How the axes of inputs and output correspond, einsum-like; `*` is any leading axes.
-    pub axes: &'static str,
     /// Type of the output, or what is wrong with the inputs.
     pub shape: fn(&Op, &[Type]) -> Result<Type, String>,
     /// What it costs.
@@ -365,8 +363,6 @@ pub struct Row {
     pub gradient: Option<GradRule>,
     /// The same value in simpler ops: executable meaning and test oracle. `None`: it is simple already.
     pub decompose: Option<for<'g> fn(&Op, &[T<'g>]) -> T<'g>>,
-    /// The input whose memory the output may take over.
-    pub in_place: Option<usize>,
     /// Its fields, for print-outs.
     pub print: fn(&Op) -> String,
 }

@@ -6,12 +6,10 @@ use crate::poly::Poly;
 
 pub(super) const STATE: Row = Row {
     name: "state",
-    axes: "->",
     shape: |_, ins| arity(ins, 0, 0).map(|()| Type::State),
     cost: free,
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::State(kv) => print_kv(kv),
         _ => String::new(),
@@ -32,7 +30,6 @@ fn heads_are(t: &Type, heads: usize, dim: usize) -> Result<Dim, String> {
 
 pub(super) const WRITE: Row = Row {
     name: "write",
-    axes: "s,nhd,nhe->s",
     shape: |op, ins| {
         arity(ins, 3, 3)?;
         let Op::Write(kv) = op else {
@@ -51,7 +48,6 @@ pub(super) const WRITE: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Write(kv) => print_kv(kv),
         _ => String::new(),
@@ -60,7 +56,6 @@ pub(super) const WRITE: Row = Row {
 
 pub(super) const ATTENTION: Row = Row {
     name: "attention",
-    axes: "nhd,s,h,bh->nhe",
     shape: |op, ins| {
         let Op::Attention(AttentionSpec { heads, kv, bias, sinks, .. }) = op else {
             return Err("not an attention".into());
@@ -107,7 +102,6 @@ pub(super) const ATTENTION: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::Attention(s) => {
             let cap = s.softcap.map_or(String::new(), |c| format!(", softcap {}", c.0));

@@ -11,13 +11,11 @@ fn same(_: &Op, ins: &[Type]) -> Result<Type, String> {
 
 pub(super) const UNARY: Row = Row {
     name: "unary",
-    axes: "*->*",
     shape: same,
     // An exponential and a division stand for about ten operations.
     cost: |_, ins, out| elementwise(ins, out, 10),
     gradient: None,
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Unary(f) => format!("{f:?}").to_lowercase(),
         _ => String::new(),
@@ -26,7 +24,6 @@ pub(super) const UNARY: Row = Row {
 
 pub(super) const BINARY: Row = Row {
     name: "binary",
-    axes: "*,*->*",
     shape: |_, ins| {
         arity(ins, 2, 2)?;
         let (a, b) = (ins[0].shape(), ins[1].shape());
@@ -42,7 +39,6 @@ pub(super) const BINARY: Row = Row {
     cost: |_, ins, out| elementwise(ins, out, 1),
     gradient: None,
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Binary(f) => format!("{f:?}").to_lowercase(),
         _ => String::new(),
@@ -51,7 +47,6 @@ pub(super) const BINARY: Row = Row {
 
 pub(super) const SCALE: Row = Row {
     name: "scale",
-    axes: "*->*",
     shape: same,
     cost: |_, ins, out| elementwise(ins, out, 1),
     gradient: Some(|op, _, _, dy| match op {
@@ -59,7 +54,6 @@ pub(super) const SCALE: Row = Row {
         _ => vec![None],
     }),
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Scale(k) => k.0.to_string(),
         _ => String::new(),
@@ -104,7 +98,6 @@ pub(super) const SOFTCAP: Row = Row {
 
 pub(super) const REDUCE: Row = Row {
     name: "mean",
-    axes: "*d->*1",
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         last(&ins[0])?;
@@ -115,6 +108,5 @@ pub(super) const REDUCE: Row = Row {
     cost: |_, ins, out| super::Cost { flops: elems(&ins[0]), ..elementwise(ins, out, 0) },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: no_fields,
 };

@@ -87,7 +87,6 @@ pub enum WindowPool {
 
 pub(super) const CONV: Row = Row {
     name: "conv",
-    axes: "(bhw)i,o(kli)->(bxy)o",
     shape: |op, ins| {
         arity(ins, 2, 3)?;
         let Op::Conv { window, groups } = op else {
@@ -121,7 +120,6 @@ pub(super) const CONV: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::Conv { window, groups: 1 } => window.print(),
         Op::Conv { window, groups } => format!("{}, {groups} groups", window.print()),
@@ -131,7 +129,6 @@ pub(super) const CONV: Row = Row {
 
 pub(super) const WINDOW: Row = Row {
     name: "window",
-    axes: "(bhw)c->(bxy)c",
     shape: |op, ins| {
         arity(ins, 1, 1)?;
         match op {

@@ -13,7 +13,6 @@ fn matrix(t: &Type) -> Result<(Dim, Dim), String> {
 
 pub(super) const EMBED: Row = Row {
     name: "embed",
-    axes: "vd,n->nd",
     shape: |_, ins| {
         arity(ins, 2, 2)?;
         let (_, d) = matrix(&ins[0])?;
@@ -25,7 +24,6 @@ pub(super) const EMBED: Row = Row {
     cost: |_, ins, out| Cost { activation_bytes: elems(out) * 4, table_rows: Some(elems(&ins[1])), ..Cost::default() },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::Embed { first } if *first > 0 => format!("from row {first}"),
         _ => String::new(),
@@ -34,7 +32,6 @@ pub(super) const EMBED: Row = Row {
 
 pub(super) const LINEAR: Row = Row {
     name: "linear",
-    axes: "mk,ok,o->mo",
     shape: |_: &Op, ins| {
         arity(ins, 2, 3)?;
         let ((m, k), (o, wk)) = (matrix(&ins[0])?, matrix(&ins[1])?);
@@ -55,6 +52,5 @@ pub(super) const LINEAR: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: no_fields,
 };

@@ -41,7 +41,6 @@ pub struct Routing {
 
 pub(super) const ROUTE: Row = Row {
     name: "route",
-    axes: "ne,e->ne",
     shape: |op, ins| {
         arity(ins, 1, 2)?;
         let Op::Route(r) = op else {
@@ -73,7 +72,6 @@ pub(super) const ROUTE: Row = Row {
     cost: |op, ins, out| elementwise(&ins[..1], out, 10 + if let Op::Route(r) = op { r.chosen } else { 0 }),
     gradient: None,
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Route(r) => {
             let score = format!("{:?}", r.score).to_lowercase();
@@ -97,7 +95,6 @@ fn seen(slots: usize, x: &Type) -> Result<(Dim, usize), String> {
 
 pub(super) const GROUPED_LINEAR: Row = Row {
     name: "grouped_linear",
-    axes: "nsk,eok,ne,eo->nso",
     shape: |op, ins| {
         let Op::GroupedLinear { slots, routed } = op else {
             return Err("not a grouped product".into());
@@ -134,7 +131,6 @@ pub(super) const GROUPED_LINEAR: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::GroupedLinear { slots, routed } => format!("{slots} slots{}", if *routed { ", routed" } else { "" }),
         _ => String::new(),
@@ -143,7 +139,6 @@ pub(super) const GROUPED_LINEAR: Row = Row {
 
 pub(super) const COMBINE: Row = Row {
     name: "combine",
-    axes: "nsd,ne->nd",
     shape: |_, ins| {
         arity(ins, 2, 2)?;
         match (ins[0].shape(), ins[1].shape()) {

@@ -5,7 +5,6 @@ use crate::dim::Type;
 
 pub(super) const NORM: Row = Row {
     name: "norm",
-    axes: "*d,d,d->*d",
     shape: |op, ins| {
         arity(ins, 1, if matches!(op, Op::Norm { kind: NormKind::Layer, .. }) { 3 } else { 2 })?;
         let d = last(&ins[0])?;
@@ -31,7 +30,6 @@ pub(super) const NORM: Row = Row {
         let y = ins.get(1).map_or(y, |w| y.binary(Binary::Mul, *w));
         ins.get(2).map_or(y, |b| y.binary(Binary::Add, *b))
     }),
-    in_place: Some(0),
     print: |op| match op {
         Op::Norm { kind, eps } => {
             format!("{}, eps {:e}", format!("{kind:?}").to_lowercase(), eps.0)
@@ -42,7 +40,6 @@ pub(super) const NORM: Row = Row {
 
 pub(super) const SOFTMAX: Row = Row {
     name: "softmax",
-    axes: "*d->*d",
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         last(&ins[0])?;

@@ -4,7 +4,6 @@ use super::{Op, Row, arity, elementwise};
 
 pub(super) const ROPE: Row = Row {
     name: "rope",
-    axes: "nhd,n->nhd",
     shape: |op, ins| {
         arity(ins, 2, 2)?;
         let Op::Rope(rope) = op else {
@@ -18,7 +17,6 @@ pub(super) const ROPE: Row = Row {
     cost: |_, ins, out| elementwise(&ins[..1], out, 3),
     gradient: None,
     decompose: None,
-    in_place: Some(0),
     print: |op| match op {
         Op::Rope(rope) => format!("{:?}, {} components", rope.style, rope.rot()).to_lowercase(),
         _ => String::new(),

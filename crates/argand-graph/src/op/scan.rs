@@ -72,7 +72,6 @@ impl Scan {
 
 pub(super) const SCAN: Row = Row {
     name: "scan",
-    axes: "n(gh),(gh)h,(gh),bs->ns",
     shape: |op, ins| {
         let Op::Scan(scan) = op else {
             return Err("not a scan".into());
@@ -107,7 +106,6 @@ pub(super) const SCAN: Row = Row {
     },
     gradient: None,
     decompose: None,
-    in_place: None,
     print: |op| match op {
         Op::Scan(scan) => {
             let cell = match scan.cell {

@@ -6,12 +6,10 @@ use crate::dim::{Dim, Sym, Type};
 /// A row for what has no input and whose type the builder gives.
 const SOURCE: Row = Row {
     name: "source",
-    axes: "->*",
     shape: |_, _| Err("the builder gives the type of a source".into()),
     cost: free,
     gradient: None,
     decompose: None,
-    in_place: None,
     print: no_fields,
 };
 
@@ -60,7 +58,6 @@ pub(super) const WEIGHT: Row = Row {
 
 pub(super) const HEADS: Row = Row {
     name: "heads",
-    axes: "m(hd)->mhd",
     shape: |op, ins| {
         arity(ins, 1, 1)?;
         let Op::Heads(heads) = op else {
@@ -73,7 +70,6 @@ pub(super) const HEADS: Row = Row {
             _ => Err(format!("{} cannot be cut into {heads} heads", ins[0])),
         }
     },
-    in_place: Some(0),
     print: |op| match op {
         Op::Heads(h) => h.to_string(),
         _ => String::new(),
@@ -83,7 +79,6 @@ pub(super) const HEADS: Row = Row {
 
 pub(super) const MERGE: Row = Row {
     name: "merge",
-    axes: "mhd->m(hd)",
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         match (ins[0].rows(), ins[0].row_len()) {
@@ -91,13 +86,11 @@ pub(super) const MERGE: Row = Row {
             _ => Err(format!("heads were expected, found {}", ins[0])),
         }
     },
-    in_place: Some(0),
     ..SOURCE
 };
 
 pub(super) const SLICE: Row = Row {
     name: "slice",
-    axes: "*d->*e",
     shape: |op, ins| {
         arity(ins, 1, 1)?;
         let Op::Slice { from, len } = op else {
@@ -120,7 +113,6 @@ pub(super) const SLICE: Row = Row {
 
 pub(super) const CONCAT: Row = Row {
     name: "concat",
-    axes: "*d,*e->*(d+e)",
     shape: |_, ins| {
         arity(ins, 2, 2)?;
         let (a, b) = (ins[0].shape(), ins[1].shape());
@@ -135,7 +127,6 @@ pub(super) const CONCAT: Row = Row {
 
 pub(super) const GATHER_ROWS: Row = Row {
     name: "gather_rows",
-    axes: "nd,r->rd",
     shape: |_, ins| {
         arity(ins, 2, 2)?;
         match &ins[1] {
@@ -149,7 +140,6 @@ pub(super) const GATHER_ROWS: Row = Row {
 
 pub(super) const POOL: Row = Row {
     name: "pool",
-    axes: "nd->bd",
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         match ins[0].shape() {
@@ -172,12 +162,10 @@ pub(super) const POOL: Row = Row {
 
 pub(super) const REPEAT: Row = Row {
     name: "repeat",
-    axes: "*->*",
     shape: |_, ins| {
         arity(ins, 1, 1)?;
         Ok(ins[0].clone())
     },
-    in_place: Some(0),
     print: |op| match op {
         Op::Repeat { prefix, bodies, order } => format!("{prefix}, {} times, {} bodies", order.len(), bodies.len()),
         _ => String::new(),
