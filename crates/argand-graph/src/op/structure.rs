@@ -98,7 +98,7 @@ pub(super) const SLICE: Row = Row {
         };
         let mut shape = ins[0].shape().to_vec();
         match shape.last_mut() {
-            Some(d) if d.known().is_some_and(|d| from + len <= d) => *d = Dim::from(*len),
+            Some(d) if *len > 0 && d.known().is_some_and(|d| from + len <= d) => *d = Dim::from(*len),
             _ => return Err(format!("values {from} to {} of {}", from + len, ins[0])),
         }
         Ok(Type::Tensor(shape))
