@@ -289,17 +289,21 @@ impl Step {
 impl Linear {
     /// The results that are kept.
     pub fn outs(&self) -> impl Iterator<Item = BufId> {
-        let kept = if self.glu.is_some() { 1 } else { self.parts.len() };
-        self.parts[..kept].iter().map(|p| p.out)
+        kept(&self.parts, self.glu)
     }
 }
 
 impl Grouped {
     /// The results that are kept.
     pub fn outs(&self) -> impl Iterator<Item = BufId> {
-        let kept = if self.glu.is_some() { 1 } else { self.parts.len() };
-        self.parts[..kept].iter().map(|p| p.out)
+        kept(&self.parts, self.glu)
     }
+}
+
+/// Results of the parts: with a gate the second part goes into the first.
+fn kept(parts: &[Part], glu: Option<Unary>) -> impl Iterator<Item = BufId> {
+    let kept = if glu.is_some() { 1 } else { parts.len() };
+    parts[..kept].iter().map(|p| p.out)
 }
 
 /// The buffers that are added at the end.
