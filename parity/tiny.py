@@ -13,11 +13,12 @@ import encoders
 import images
 import networks
 import recurrent
+import seeing
 import sentences
 import sequences
 import vision
 
-KINDS = (decoders, encoders, sentences, sequences, vision, images, networks, recurrent)
+KINDS = (decoders, encoders, sentences, sequences, vision, seeing, images, networks, recurrent)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use crate::fuse::fuse;
 use crate::gang::{Dealer, Gang};
 use crate::layout::{Layout, Rows};
 use crate::lower::{LowerError, lower};
-use crate::program::{Domain, Program};
+use crate::program::{Domain, Program, Step};
 use crate::region::Region;
 use crate::ropes::RopeTable;
 use crate::run::{Observer, Run, Scratch, Slot};
@@ -75,6 +75,10 @@ pub struct Batch<'a> {
     pub tokens: &'a [u32],
     /// Position of each token in its sequence, `[N]`; from it come the angles of rotary embeddings.
     pub positions: &'a [u32],
+    /// Time, height and width of each token in its sequence, `[N]`; empty when all three are the position.
+    pub coordinates: &'a [[u32; 3]],
+    /// One more than the row of a picture that stands in the place of each token, 0 for none, `[N]`; empty when there is none.
+    pub placed: &'a [u32],
     /// Type of each token, `[N]`; empty when all are of type 0.
     pub types: &'a [u32],
     /// The sequences; their rows follow one another.
@@ -216,15 +220,18 @@ impl Executor {
     pub fn observed_step(&mut self, batch: &Batch<'_>, observer: Option<&mut Observer<'_>>) -> Result<&[f32], Error> {
         let slots = self.check(batch)?;
         let b = if self.pools { batch.seqs.len() } else { 0 };
-        let rows = Rows { n: batch.rows(), r: batch.logit_rows.len(), b };
+        let p = self.program.given.iter().find(|g| g.1 == Domain::P).map_or(0, |(name, _, len)| {
+            batch.given.iter().find(|g| g.0 == name).map_or(0, |(_, values)| values.len() / len.max(&1))
+        });
+        let rows = Rows { n: batch.rows(), r: batch.logit_rows.len(), b, p };
         let given = self.given(batch, rows)?;
+        self.check_places(batch, rows)?;
         let bucket = rows.bucket();
         let program = &self.program;
         let layout = self.layouts.entry(bucket).or_insert_with(|| Layout::new(program, bucket));
         let memory = |what| move |error| Error::Memory { what, error };
         self.arena.grow(layout.total * size_of::<f32>()).map_err(memory("activations"))?;
-        let end = batch.positions.iter().map(|p| *p as usize + 1).max().unwrap_or(0);
-        self.ropes.iter_mut().for_each(|r| r.cover(end));
+        self.ropes.iter_mut().for_each(|r| r.cover(batch));
         let needs = crate::run::needs(program, &self.weights, &self.cache, layout, rows, self.gang.threads());
         self.shared.grow(&needs.shared).map_err(memory("activations"))?;
         for scratch in &mut self.scratch {
@@ -271,11 +278,44 @@ impl Executor {
             let wanted = rows.of(*domain) * len;
             match values {
                 Some(values) if values.len() == wanted => Ok(values),
+                None if wanted == 0 => Ok(&[][..]),
                 Some(values) => Err(format!("`{name}` has {} values, {wanted} are wanted", values.len())),
                 None => Err(format!("`{name}` is wanted, {wanted} values")),
             }
         };
         self.program.given.iter().map(find).collect::<Result<_, _>>().map_err(Error::Batch)
+    }
+
+    /// Checks that rows which are moved are there.
+    fn check_places(&self, batch: &Batch<'_>, rows: Rows) -> Result<(), Error> {
+        let fail = |what: String| Err(Error::Batch(what));
+        for (len, what) in [(batch.placed.len(), "places"), (batch.coordinates.len(), "coordinates")] {
+            if len != 0 && len != rows.n {
+                return fail(format!("{} tokens, {len} {what}", rows.n));
+            }
+        }
+        let last = |rows: &[u32]| rows.iter().max().map_or(0, |row| *row as usize);
+        if last(batch.placed) > 0 && !self.program.main_steps().any(|step| matches!(step, Step::Place { .. })) {
+            return fail("rows of pictures are placed, and the model sees no pictures".into());
+        }
+        for step in self.program.main_steps() {
+            match step {
+                Step::Place { rows: from, .. } => {
+                    let there = rows.of(self.program.main.bufs[*from].domain);
+                    if last(batch.placed) > there {
+                        return fail(format!("row {} of pictures is placed, there are {there}", last(batch.placed)));
+                    }
+                }
+                Step::Gather { behind, .. } if rows.r > 0 => {
+                    let row = last(batch.logit_rows) + behind.iter().max().unwrap_or(&0);
+                    if row >= rows.n {
+                        return fail(format!("row {row} of {} is wanted", rows.n));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Checks a batch and finds the cache slot of every row.

@@ -23,6 +23,8 @@ pub struct Rows {
     pub r: usize,
     /// Sequences; 0 where no buffer has a row for each.
     pub b: usize,
+    /// Rows of pictures.
+    pub p: usize,
 }
 
 impl Rows {
@@ -32,12 +34,14 @@ impl Rows {
             Domain::N => self.n,
             Domain::R => self.r,
             Domain::B(each) => each * self.b,
+            Domain::P => self.p,
         }
     }
 
     /// The bucket of all.
     pub fn bucket(self) -> Rows {
-        Rows { n: bucket(self.n), r: bucket(self.r), b: if self.b == 0 { 0 } else { bucket(self.b) } }
+        let some = |rows| if rows == 0 { 0 } else { bucket(rows) };
+        Rows { n: bucket(self.n), r: bucket(self.r), b: some(self.b), p: some(self.p) }
     }
 
     fn size(self, buf: &Buf) -> usize {

@@ -6,8 +6,8 @@ use crate::program::{
 use crate::route;
 use crate::window::Phase;
 use argand_graph::{
-    AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, RopeFreqs, ScoreBias, Sym, Type,
-    Unary, Value,
+    AttentionSpec, BatchInput, Binary, Body, Graph, KvSpec, NormKind, Op, Reduce, Rope, ScoreBias, Sym, Type, Unary,
+    Value,
 };
 use argand_kernels::rows;
 use std::sync::Arc;
@@ -109,7 +109,9 @@ impl<'a> Lowering<'a> {
         let buf = self.in_buf(v, i)?;
         match self.segment.bufs[buf].domain {
             Domain::N => Ok(buf),
-            Domain::R | Domain::B(_) => Err(format!("the rows of input {i} are not the tokens of the step")),
+            Domain::R | Domain::B(_) | Domain::P => {
+                Err(format!("the rows of input {i} are not the tokens of the step"))
+            }
         }
     }
 
@@ -129,6 +131,7 @@ impl<'a> Lowering<'a> {
         match self.ty(v).rows() {
             Some(d) if d == Sym::N.into() => Ok(Domain::N),
             Some(d) if d == Sym::R.into() => Ok(Domain::R),
+            Some(d) if d == Sym::P.into() => Ok(Domain::P),
             Some(d) => match d.of_each(Sym::B) {
                 Some(each) => Ok(Domain::B(each)),
                 None => Err(format!("rows of {} are neither tokens, rows of logits nor sequences", self.ty(v))),
@@ -161,7 +164,7 @@ impl<'a> Lowering<'a> {
         let buf = self.in_buf(v, i)?;
         match self.segment.bufs[buf].domain {
             Domain::N | Domain::B(_) => Ok(buf),
-            Domain::R => Err(format!("the rows of input {i} are not those of sequences")),
+            Domain::R | Domain::P => Err(format!("the rows of input {i} are not those of sequences")),
         }
     }
 
@@ -183,10 +186,10 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn rope(&mut self, freqs: &Arc<RopeFreqs>) -> usize {
+    fn rope(&mut self, rope: &Rope) -> usize {
         let ropes = &mut self.program.ropes;
-        ropes.iter().position(|f| f == freqs).unwrap_or_else(|| {
-            ropes.push(Arc::clone(freqs));
+        ropes.iter().position(|r| r == rope).unwrap_or_else(|| {
+            ropes.push(rope.clone());
             ropes.len() - 1
         })
     }
@@ -215,18 +218,29 @@ impl<'a> Lowering<'a> {
             }
             Op::Heads(_) | Op::Merge => self.in_buf(v, 0).map(Place::Buf),
             Op::Embed { first } => match self.body.node(self.ins(v)[1]).op {
-                Op::Input(index) if index != BatchInput::LogitRows => {
+                Op::Input(index @ (BatchInput::Tokens | BatchInput::Positions | BatchInput::TokenTypes)) => {
                     let (table, first) = (self.in_weight(v, 0)?, *first);
                     self.step(v, |_, out| Ok(Step::Embed { table, index, first, out }))
                 }
                 _ => Err("only tokens, positions and types of the step can be looked up".into()),
             },
             Op::Pool(pool) => self.step(v, |s, out| Ok(Step::Pool { x: s.in_sequences(v, 0)?, pool: *pool, out })),
-            Op::GatherRows => match self.body.node(self.ins(v)[1]).op {
+            Op::GatherRows { .. } | Op::Place if self.segment.input.is_some() => {
+                Err("only outside of layers are rows moved".into())
+            }
+            Op::GatherRows { behind } => match self.body.node(self.ins(v)[1]).op {
                 Op::Input(BatchInput::LogitRows) => {
-                    self.step(v, |s, out| Ok(Step::Gather { x: s.in_tokens(v, 0)?, out }))
+                    let behind = behind.clone();
+                    self.step(v, |s, out| Ok(Step::Gather { x: s.in_tokens(v, 0)?, behind, out }))
                 }
                 _ => Err("only the rows of logits can be gathered".into()),
+            },
+            Op::Place => match self.body.node(self.ins(v)[1]).op {
+                Op::Input(BatchInput::Placed) => self.step(v, |s, out| {
+                    let x = (s.ins(v).len() > 2).then(|| s.in_tokens(v, 2)).transpose()?;
+                    Ok(Step::Place { rows: s.in_buf(v, 0)?, x, out })
+                }),
+                _ => Err("only the step says where rows stand".into()),
             },
             Op::Norm { kind: NormKind::Rms, eps } => {
                 let eps = eps.0;
@@ -279,7 +293,7 @@ impl<'a> Lowering<'a> {
             }
             Op::Binary(f) => self.step(v, |s, out| s.binary(v, *f, out)),
             Op::Rope(rope) => {
-                let table = self.rope(&rope.freqs);
+                let table = self.rope(rope);
                 let style = rope.style;
                 self.step(v, |s, out| {
                     Ok(Step::Rope { x: s.in_tokens(v, 0)?, rope: table, style, dim: s.last(v, 0), out })

@@ -4,10 +4,9 @@
 //! barrier stands behind it. What is in one call of kind [`Call::Rows`] is done row by row, so it needs no barrier inside.
 
 use crate::window::Phase;
-use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, RopeFreqs, RopeStyle, Routing, Scan, Window, WindowPool};
+use argand_graph::{AttentionSpec, BatchInput, Binary, Pool, Rope, RopeStyle, Routing, Scan, Window, WindowPool};
 use argand_kernels::rows::Unary;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
 /// A buffer of a segment.
 pub type BufId = usize;
@@ -23,6 +22,8 @@ pub enum Domain {
     R,
     /// So many for each sequence of the step, or for each picture.
     B(usize),
+    /// Rows of pictures that the step brings in.
+    P,
 }
 
 /// A buffer: rows of f32.
@@ -44,8 +45,10 @@ pub enum Step {
     Embed { table: WeightId, index: BatchInput, first: usize, out: BufId },
     /// A row of what the step brings in by the name of that number.
     Given { number: usize, out: BufId },
-    /// A row of another domain.
-    Gather { x: BufId, out: BufId },
+    /// The rows that lie so far behind a wanted one, side by side.
+    Gather { x: BufId, behind: Vec<usize>, out: BufId },
+    /// The row of `rows` that stands in the place of the token, else that of `x`, else zeros.
+    Place { rows: BufId, x: Option<BufId>, out: BufId },
     /// A row made of those of a sequence.
     Pool { x: BufId, pool: Pool, out: BufId },
     /// Root-mean-square norm of each group of `dim` values.
@@ -234,8 +237,8 @@ pub struct Program {
     pub layers: Vec<Layers>,
     /// Names of what the step brings in, with the domain and the values of a row.
     pub given: Vec<(String, Domain, usize)>,
-    /// Angle tables that steps refer to.
-    pub ropes: Vec<Arc<RopeFreqs>>,
+    /// Rotary embeddings whose tables of angles steps refer to.
+    pub ropes: Vec<Rope>,
 }
 
 impl Step {
@@ -256,6 +259,7 @@ impl Step {
             Step::Binary { a, b, .. } | Step::BinaryEach { a, b, .. } | Step::Concat { a, b, .. } => (Some(a), Some(b)),
             Step::Combine { y, weights, .. } => (Some(y), Some(weights)),
             Step::BinaryWeight { a, .. } => (Some(a), None),
+            Step::Place { rows, x, .. } => (Some(rows), x),
             Step::Write { k, v } => (Some(k), Some(v)),
         };
         a.into_iter().chain(b)
@@ -267,6 +271,7 @@ impl Step {
             Step::Embed { out, .. }
             | Step::Given { out, .. }
             | Step::Gather { out, .. }
+            | Step::Place { out, .. }
             | Step::Pool { out, .. }
             | Step::RmsNorm { out, .. }
             | Step::LayerNorm { out, .. }
@@ -386,6 +391,15 @@ impl Program {
     /// Whether a buffer has a row for each token or frame.
     pub fn has_tokens(&self) -> bool {
         self.main.bufs.iter().any(|b| b.domain == Domain::N)
+    }
+
+    /// The steps of the main part.
+    pub fn main_steps(&self) -> impl Iterator<Item = &Step> {
+        self.main.calls.iter().flat_map(|call| match call {
+            Call::Rows { steps, .. } => steps.as_slice(),
+            Call::Linear(l) => &l.prologue,
+            _ => &[],
+        })
     }
 
     /// Phases of one step: calls of all layers, each followed by a barrier.

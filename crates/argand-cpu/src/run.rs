@@ -219,7 +219,7 @@ fn terms(l: &Linear, weights: &[Resident]) -> usize {
     let codecs = l.parts.iter().map(|p| matrix(&weights[p.w]).codec()).filter(|c| c.block_len() > 1);
     match l.domain {
         Domain::N => 1,
-        Domain::R | Domain::B(_) => codecs.map(linear::most_terms).min().unwrap_or(1),
+        Domain::R | Domain::B(_) | Domain::P => codecs.map(linear::most_terms).min().unwrap_or(1),
     }
 }
 
@@ -367,9 +367,16 @@ impl Run<'_> {
                 let out = v.row_mut(out, row);
                 out.copy_from_slice(&self.given[number][row * out.len()..][..out.len()]);
             }
-            Step::Gather { x, out } => {
-                v.row_mut(out, row).copy_from_slice(v.row(x, self.batch.logit_rows[row] as usize));
+            Step::Gather { x, ref behind, out } => {
+                let wanted = self.batch.logit_rows[row] as usize;
+                let to = v.row_mut(out, row).chunks_mut(v.len(x)).zip(behind);
+                to.for_each(|(to, behind)| to.copy_from_slice(v.row(x, wanted + behind)));
             }
+            Step::Place { rows, x, out } => match (self.index(BatchInput::Placed, row), x) {
+                (0, Some(x)) => v.row_mut(out, row).copy_from_slice(v.row(x, row)),
+                (0, None) => v.row_mut(out, row).fill(0.0),
+                (placed, _) => v.row_mut(out, row).copy_from_slice(v.row(rows, placed - 1)),
+            },
             Step::Pool { x, pool, out } => self.pool(v, x, pool, row, v.row_mut(out, row)),
             Step::LayerNorm { x, w: weight, b, eps, dim, out } => {
                 let (weight, bias) = (weight.map(|id| vector(w(id))), b.map(|id| vector(w(id))));
@@ -425,7 +432,7 @@ impl Run<'_> {
                 }
             }
             Step::Rope { x, rope, style, dim, out } => {
-                let (cos, sin) = self.ropes[rope].at(self.batch.positions[row] as usize);
+                let (cos, sin) = self.ropes[rope].at(row, self.batch.positions[row]);
                 let to = v.row_mut(out, row);
                 to.copy_from_slice(v.row(x, row));
                 rows::rope(tier, rope_style(style), dim, to, cos, sin);
@@ -441,6 +448,8 @@ impl Run<'_> {
             BatchInput::Positions => self.batch.positions,
             BatchInput::TokenTypes => self.batch.types,
             BatchInput::LogitRows => self.batch.logit_rows,
+            BatchInput::Placed => self.batch.placed,
+            BatchInput::Coordinates => &[],
         };
         values.get(row).map_or(0, |v| *v as usize)
     }
@@ -468,7 +477,7 @@ impl Run<'_> {
     fn rows_of(&self, domain: Domain, seq: usize) -> Range<usize> {
         match domain {
             Domain::B(each) => seq * each..(seq + 1) * each,
-            Domain::N | Domain::R => self.batch.seqs[seq].rows.clone(),
+            Domain::N | Domain::R | Domain::P => self.batch.seqs[seq].rows.clone(),
         }
     }
 

@@ -6,11 +6,15 @@ mod common;
 use argand_codec::Codec;
 use argand_cpu::tier::Tier;
 use argand_cpu::{Batch, Error, Executor, Options, Seq};
-use argand_graph::{Builder, Cell, GateOrder, Graph, Pool, Scan, Sym, Walk, WindowPool};
+use argand_graph::{
+    AttentionSpec, BatchInput, Builder, Cell, GateOrder, Graph, KvSpec, Mask, Pool, Rope, RopeFreqs, RopeStyle, Scan,
+    Sym, Walk, WindowPool,
+};
 use common::Random;
 use common::driver::{load, options};
 use common::models::Model;
-use common::reference::expect_given;
+use common::reference::{Places, expect_given, expect_placed};
+use std::sync::Arc;
 
 const SIZE: [usize; 2] = [13, 9];
 const FRAME: usize = 5;
@@ -89,7 +93,7 @@ type Given = Vec<Vec<f32>>;
 /// One value of what is given for a sequence with so many rows.
 fn given(executor: &Executor, rows: usize, seed: u64) -> Given {
     let each = executor.program().given.iter().zip(seed * 10..).map(|((_, domain, len), seed)| {
-        let rows = argand_cpu::layout::Rows { n: rows, r: 0, b: 1 }.of(*domain);
+        let rows = argand_cpu::layout::Rows { n: rows, r: 0, b: 1, p: 0 }.of(*domain);
         values(rows * len, seed)
     });
     each.collect()
@@ -128,6 +132,110 @@ fn hold(models: Vec<Model>, rows: &[usize]) {
             assert_eq!(at, together.len(), "{what}");
         }
     }
+}
+
+/// Six patches behind a class token, which turn by line and column and see each other; squares of two patches go out.
+fn tower() -> Model {
+    let g = Builder::new("tower");
+    let (dim, heads) = (32, 2);
+    let patches = g.pictures([4, 6], 3).conv("patches", dim, Walk::square(2).stride(2), true).pixels;
+    let class = g.look_up("class", 1, dim, BatchInput::Tokens, 0);
+    let x = patches.placed(Some(class)) + g.look_up("places", 7, dim, BatchInput::Positions, 0);
+    let freqs = RopeFreqs { inv_freq: vec![1.0, 0.3, 1.0, 0.3], magnitude: 1.0 };
+    let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(freqs), sections: vec![0, 2, 2] };
+    let kv = KvSpec { heads, dim_k: 16, dim_v: 16, window: None };
+    let spec = AttentionSpec { mask: Mask::Full, ..AttentionSpec::new(heads, kv, 0.25) };
+    let x = x.repeat("layers", &[(); 2], |x, ()| {
+        let head = |name| x.linear_bias(name, dim, true).heads(heads);
+        x + head("attn_q").rope(&rope).attend(head("attn_k").rope(&rope), head("attn_v"), &spec).linear("attn_out", dim)
+    });
+    let output = x.rows_behind(&[0, 3]).linear_bias("output", 9, true).value();
+    model("tower", g.finish(output).unwrap())
+}
+
+/// Words and rows of pictures in one sequence, without a row of their own where nothing is placed.
+fn reader() -> Model {
+    let g = Builder::new("reader");
+    let words = g.embed("words", 11, 16);
+    let pictures = g.given("pictures", Sym::P.into(), 16);
+    let x = pictures.placed(Some(words)) + pictures.placed(None).tanh();
+    let output = x.logit_rows().linear("output", 9).value();
+    model("reader", g.finish(output).unwrap())
+}
+
+#[test]
+fn rows_of_pictures_are_tokens() {
+    let model = tower();
+    let coordinates = [[0; 3], [0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]];
+    let (tokens, positions, placed) = ([0; 7], [0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]);
+    let places = Places { coordinates: &coordinates, placed: &placed, wanted: &[1, 2, 3] };
+    let pixels = [1, 2].map(|seed| values(4 * 6 * 3, seed));
+    let later = |of: &[u32], more: u32| of.iter().map(|x| if *x > 0 { x + more } else { 0 }).collect::<Vec<_>>();
+    for (tier, fused, threads) in Tier::supported().flat_map(|t| [(t, false, 1), (t, true, 1), (t, true, 3)]) {
+        let what = format!("{tier}, fused: {fused}, {threads} threads");
+        let mut executor = load(&model, Options { tier, fused, threads, ..options() });
+        let mut step = |pictures: &[&Vec<f32>], placed: &[u32], wanted: &[u32]| {
+            let n = pictures.len();
+            let seqs = (0..n).map(|i| Seq { rows: 7 * i..7 * i + 7, past: 0, pages: &[3, 1][i..=i] });
+            let batch = Batch {
+                tokens: &tokens.repeat(n),
+                positions: &positions.repeat(n),
+                coordinates: &coordinates.repeat(n),
+                placed,
+                seqs: &seqs.collect::<Vec<_>>(),
+                logit_rows: wanted,
+                given: &[("pixels", &pictures.iter().flat_map(|p| p.iter().copied()).collect::<Vec<_>>())],
+                ..Batch::default()
+            };
+            executor.step(&batch).map(<[f32]>::to_vec)
+        };
+        let alone = [0, 1].map(|i| step(&[&pixels[i]], &placed, &[1, 2, 3]).unwrap());
+        for (pixels, alone) in pixels.iter().zip(&alone) {
+            let expected = expect_placed(&model.graph, &model.weights, &tokens, &[("pixels", pixels)], places);
+            expected.assert_near(alone, &what);
+        }
+        let both = [&placed[..], &later(&placed, 6)].concat();
+        let together = step(&[&pixels[0], &pixels[1]], &both, &[1, 2, 3, 8, 9, 10]).unwrap();
+        assert_eq!(together, alone.concat(), "{what}: another result in a batch");
+        for (placed, wanted, told) in [
+            (vec![0, 1, 2, 3, 4, 5, 7], vec![1], "row 7 of pictures is placed, there are 6"),
+            (placed.to_vec(), vec![4], "row 7 of 7 is wanted"),
+            (placed[1..].to_vec(), vec![1], "7 tokens, 6 places"),
+        ] {
+            let error = step(&[&pixels[0]], &placed, &wanted).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+}
+
+#[test]
+fn words_need_no_pictures() {
+    let model = reader();
+    let rows = values(3 * 16, 5);
+    for (fused, threads) in [(false, 1), (true, 1), (true, 3)] {
+        let mut executor = load(&model, Options { fused, threads, ..options() });
+        for (placed, given) in [(vec![0, 2, 0, 1, 3], rows.as_slice()), (vec![], &[])] {
+            let tokens = [4, 0, 10, 0, 7];
+            let batch = Batch {
+                tokens: &tokens,
+                placed: &placed,
+                seqs: &[Seq { rows: 0..5, past: 0, pages: &[] }],
+                logit_rows: &[0, 1, 2, 3, 4],
+                given: &[("pictures", given)],
+                ..Batch::default()
+            };
+            let found = executor.step(&batch).unwrap().to_vec();
+            let placed = if placed.is_empty() { vec![0; 5] } else { placed };
+            let places = Places { placed: &placed, ..Places::default() };
+            let expected = expect_placed(&model.graph, &model.weights, &tokens, &[("pictures", given)], places);
+            expected.assert_near(&found, &format!("fused: {fused}, {threads} threads"));
+        }
+    }
+    let mut words = load(&common::models::llama(|_| Codec::F32), options());
+    let seqs = [Seq { rows: 0..1, past: 0, pages: &[0] }];
+    let batch = Batch { tokens: &[1], positions: &[0], placed: &[1], seqs: &seqs, ..Batch::default() };
+    let error = words.step(&batch).unwrap_err().to_string();
+    assert!(error.contains("sees no pictures"), "{error}");
 }
 
 #[test]

@@ -171,7 +171,7 @@ impl Encoder {
             types: &types,
             seqs: &seqs,
             logit_rows: &logit_rows,
-            given: &[],
+            ..Batch::default()
         };
         let values = self.runner.executor_mut().step(&batch).map_err(|e| RunError::Executor(Box::new(e)))?;
         Ok((values.to_vec(), counts))

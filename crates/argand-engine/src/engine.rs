@@ -61,7 +61,38 @@ pub struct Engine<R> {
 struct Buffers {
     tokens: Vec<u32>,
     positions: Vec<u32>,
+    coordinates: Vec<[u32; 3]>,
+    placed: Vec<u32>,
+    pictures: Vec<f32>,
     logit_rows: Vec<u32>,
+}
+
+impl Buffers {
+    fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.coordinates.clear();
+        self.placed.clear();
+        self.pictures.clear();
+        self.logit_rows.clear();
+    }
+
+    /// Adds the rows of one sequence; those of its pictures stand where their marks are.
+    fn push(&mut self, seq: &Sequence, rows: usize, draft: &[u32]) {
+        let past = seq.table.len();
+        let mut placed = self.placed.iter().max().copied().unwrap_or(0);
+        for token in seq.tokens[past..past + rows].iter().chain(draft) {
+            let row = seq.pictures.iter().find_map(|picture| picture.row(*token));
+            placed += u32::from(row.is_some());
+            self.placed.push(if row.is_some() { placed } else { 0 });
+            self.tokens.push(if row.is_some() { 0 } else { *token });
+            self.pictures.extend_from_slice(row.unwrap_or_default());
+        }
+        let range = past..past + rows + draft.len();
+        self.positions.extend(range.clone().map(|at| at as u32));
+        let at = |at: usize| seq.course.as_ref().map_or([at as u32; 3], |course| course.at(at));
+        self.coordinates.extend(range.map(at));
+    }
 }
 
 impl<R: Runner> Engine<R> {
@@ -191,7 +222,8 @@ impl<R: Runner> Engine<R> {
         if needed > pages {
             return Err(AddError::PromptNeedsPages { needed, pages });
         }
-        if let Some(position) = request.prompt.iter().position(|t| *t as usize >= vocab) {
+        let marked = |t: u32| request.pictures.iter().any(|picture| picture.marks().contains(&t));
+        if let Some(position) = request.prompt.iter().position(|t| *t as usize >= vocab && !marked(*t)) {
             return Err(AddError::Token { token: request.prompt[position], position, vocab });
         }
         request.sampling.check(vocab)?;
@@ -203,24 +235,23 @@ impl<R: Runner> Engine<R> {
 
     /// Feeds the planned rows and lets every sequence that got logits choose its tokens. Returns which ended.
     fn run(&mut self, plan: &[Work], events: &mut Vec<Event>) -> Result<Vec<(SeqId, Finish)>, RunError> {
-        let Buffers { tokens, positions, logit_rows } = &mut self.batch;
-        tokens.clear();
-        positions.clear();
-        logit_rows.clear();
+        let buffers = &mut self.batch;
+        buffers.clear();
         let mut seqs = Vec::with_capacity(plan.len());
         for work in plan {
             let seq = &self.seqs[&work.id];
-            let (start, past) = (tokens.len() as u32, seq.table.len());
-            tokens.extend_from_slice(&seq.tokens[past..past + work.rows]);
-            tokens.extend_from_slice(&work.draft);
-            let end = tokens.len() as u32;
-            positions.extend((past as u32..).take((end - start) as usize));
+            let start = buffers.tokens.len() as u32;
+            buffers.push(seq, work.rows, &work.draft);
+            let end = buffers.tokens.len() as u32;
             if work.samples {
-                logit_rows.extend(end - 1 - work.draft.len() as u32..end);
+                buffers.logit_rows.extend(end - 1 - work.draft.len() as u32..end);
             }
-            seqs.push(SeqRows { rows: start..end, past: past as u32, pages: seq.table.pages() });
+            seqs.push(SeqRows { rows: start..end, past: seq.table.len() as u32, pages: seq.table.pages() });
         }
-        let logits = self.runner.step(&StepBatch { tokens, positions, seqs: &seqs, logit_rows })?;
+        let Buffers { tokens, positions, coordinates, placed, pictures, logit_rows } = buffers;
+        let placed = if pictures.is_empty() { &[][..] } else { placed };
+        let batch = StepBatch { tokens, positions, coordinates, placed, pictures, seqs: &seqs, logit_rows };
+        let logits = self.runner.step(&batch)?;
 
         let expected = logit_rows.len() * self.limits.vocab;
         if logits.len() != expected {

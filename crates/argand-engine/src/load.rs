@@ -111,6 +111,10 @@ pub enum LoadError {
     Encoder { file: String, page: &'static str },
     #[error("{file}: {page} is a model that writes text; an encoder such as BERT was expected")]
     NoEncoder { file: String, page: &'static str },
+    #[error("{file}: {page} does not look at pictures; a model such as ViT, CLIP or LLaVA was expected")]
+    NoPictures { file: String, page: &'static str },
+    #[error("{file}: {page} does not compare pictures with texts; a model such as CLIP or SigLIP was expected")]
+    NoPair { file: String, page: &'static str },
     #[error("{file}: the model was not made for {wanted}: it has no tensor `{weight}`")]
     NoHead { file: String, wanted: &'static str, weight: String },
     #[error("{file}: a context of {tokens} tokens was asked for, and the model has a table of {known} positions")]
@@ -315,10 +319,12 @@ impl Runner for CpuRunner {
         let batch = Batch {
             tokens: batch.tokens,
             positions: batch.positions,
-            types: &[],
+            coordinates: batch.coordinates,
+            placed: batch.placed,
+            given: &[("pictures", batch.pictures)],
             seqs: &seqs,
             logit_rows: batch.logit_rows,
-            given: &[],
+            ..Batch::default()
         };
         self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
     }

@@ -4,6 +4,7 @@
 //! keeps exactly the tokens the sampler chooses anyway, so drafts change speed and nothing else. Drafts grow while they are
 //! right and pause while they are wrong.
 
+use crate::picture::FIRST_MARK;
 use serde::{Deserialize, Serialize};
 
 /// Lengths of the matched tail, longest first.
@@ -47,7 +48,9 @@ impl Lookup {
         }
         let start = NGRAMS.iter().find_map(|&n| last_match(history, n)).unwrap_or(history.len());
         let end = history.len().min(start + self.draft.min(room));
-        &history[start..end]
+        let draft = &history[start..end];
+        // A picture's rows are never guessed.
+        &draft[..draft.iter().position(|token| *token >= FIRST_MARK).unwrap_or(draft.len())]
     }
 
     /// Learns how many tokens of a draft were right.

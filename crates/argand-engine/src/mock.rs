@@ -63,13 +63,23 @@ impl Runner for MockRunner {
             return Err(RunError::Executor("asked to fail".into()));
         }
         self.rows.push(batch.tokens.len());
+        let pictures = batch.placed.iter().max().map_or(0, |rows| *rows as usize);
+        let width = batch.pictures.len().checked_div(pictures).unwrap_or(0);
         for seq in batch.seqs {
             for (at, row) in (seq.past as usize..).zip(seq.rows.clone()) {
                 if batch.positions[row as usize] as usize != at {
                     return Err(RunError::Batch { what: format!("row {row} should be at position {at}") });
                 }
                 let slot = self.slot(seq.pages, at);
-                self.slots[slot] = batch.tokens[row as usize];
+                self.slots[slot] = match batch.placed.get(row as usize) {
+                    None | Some(0) => batch.tokens[row as usize],
+                    // Marks are left out, so that what a picture holds is all that tells it from another one.
+                    Some(placed) => {
+                        let values = &batch.pictures[(*placed as usize - 1) * width..][..width];
+                        let hash = values.iter().fold(0, |hash, value| mix(hash ^ u64::from(value.to_bits())));
+                        (hash >> 33) as u32 % self.limits.vocab as u32
+                    }
+                };
             }
         }
         self.logits.clear();

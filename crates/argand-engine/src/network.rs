@@ -2,15 +2,19 @@
 
 use crate::load::{LoadError, LoadOptions, Loading};
 use crate::source::Source;
+use argand_cpu::kv::PAGE_TOKENS;
 use argand_cpu::{Batch, Error, Executor, Observer, Seq};
 use argand_graph::Graph;
 use argand_models::Model;
 use argand_weights::Checkpoint;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A loaded network.
 pub struct Network {
     executor: Executor,
+    /// Numbers of the pages that sequences of a run share out; none where nothing is attended to.
+    pages: Vec<u32>,
 }
 
 /// What a run looks at: tokens, what is given by name, or both.
@@ -18,12 +22,21 @@ pub struct Network {
 pub struct Input<'a> {
     /// Tokens of all sequences.
     pub tokens: &'a [u32],
+    /// Position of each row in its sequence, where the graph looks at it.
+    pub positions: &'a [u32],
+    /// Time, height and width of each row; none when all three are its position.
+    pub coordinates: &'a [[u32; 3]],
+    /// One more than the row of a picture that stands in the place of each row, 0 for none.
+    pub placed: &'a [u32],
+    /// Rows from which those that go out are made, where the graph asks.
+    pub wanted: &'a [u32],
     /// Values by name, those of all sequences or pictures one after another.
     pub given: &'a [(&'a str, &'a [f32])],
 }
 
 impl Network {
-    /// Loads the weights of one graph of a model. `max_rows` of the options bounds the tokens or frames of a run.
+    /// Loads the weights of one graph of a model. `max_rows` of the options bounds the tokens or frames of a run, and where these
+    /// attend to each other, `sequences` how many may be in a run.
     ///
     /// # Errors
     /// Missing or misshapen weights, ops that the executor lacks, too little memory.
@@ -37,10 +50,18 @@ impl Network {
         let source = Arc::new(Source::new(checkpoint, model, graph, None)?);
         let total = checkpoint.file_bytes();
         let mut hear = |bytes| progress(Loading { bytes, total });
-        let executor = Executor::load(graph, source, options.resolved(0)?, &mut hear)
+        let pages = match graph.states().is_empty() {
+            true => 0,
+            false => options.max_rows.div_ceil(PAGE_TOKENS) + options.sequences,
+        };
+        let graph = match options.decomposed {
+            true => Cow::Owned(argand_graph::pass::decompose(graph, |_| true).map_err(argand_models::Error::Graph)?),
+            false => Cow::Borrowed(graph),
+        };
+        let executor = Executor::load(&graph, source, options.resolved(pages)?, &mut hear)
             .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
         checkpoint.release_all();
-        Ok(Network { executor })
+        Ok(Network { executor, pages: (0..pages as u32).collect() })
     }
 
     /// Values in a row of the output.
@@ -66,14 +87,19 @@ impl Network {
         input: &Input<'_>,
         observer: Option<&mut Observer<'_>>,
     ) -> Result<&[f32], Error> {
-        let mut end = 0;
+        let (mut end, mut pages) = (0, self.pages.as_slice());
         let seqs = rows.iter().map(|n| {
             let rows = end..end + n;
             end = rows.end;
-            Seq { rows, past: 0, pages: &[] }
+            // Where there are too few, the executor says so.
+            let (own, others) = pages.split_at(n.div_ceil(PAGE_TOKENS).min(pages.len()));
+            pages = others;
+            Seq { rows, past: 0, pages: own }
         });
         let seqs: Vec<Seq<'_>> = seqs.collect();
-        let batch = Batch { tokens: input.tokens, seqs: &seqs, given: input.given, ..Batch::default() };
+        let Input { tokens, positions, coordinates, placed, wanted: logit_rows, given } = *input;
+        let batch =
+            Batch { tokens, positions, coordinates, placed, logit_rows, given, seqs: &seqs, ..Batch::default() };
         self.executor.observed_step(&batch, observer)
     }
 }

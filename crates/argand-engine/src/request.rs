@@ -1,8 +1,10 @@
 //! What goes into the engine and what comes out: requests, events, usage, errors.
 
 use serde::Serialize;
+use std::sync::Arc;
 
 use crate::lookup::LookupOptions;
+use crate::picture::PictureRows;
 use crate::sampler::{Logprobs, Sampling, SamplingError};
 use crate::stop::{Finish, StopRules};
 
@@ -24,8 +26,10 @@ pub struct SessionId(pub(crate) u64);
 
 /// A sequence to be continued.
 pub struct Request {
-    /// Tokens to start from, at least one.
+    /// Tokens to start from, at least one. Rows of a picture stand in it as the picture's marks.
     pub prompt: Vec<u32>,
+    /// The pictures whose marks stand in the prompt.
+    pub pictures: Vec<Arc<PictureRows>>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// What ends the sequence.
@@ -51,6 +55,7 @@ impl Request {
     pub fn new(prompt: Vec<u32>) -> Self {
         Self {
             prompt,
+            pictures: Vec::new(),
             sampling: Sampling::default(),
             stop: StopRules::default(),
             seed: 0,

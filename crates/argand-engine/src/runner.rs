@@ -39,12 +39,18 @@ pub struct SeqRows<'a> {
 }
 
 /// One ragged step: new tokens of several sequences, laid end to end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StepBatch<'a> {
     /// Token ids, `[N]`.
     pub tokens: &'a [u32],
     /// Position of each token in its sequence, `[N]`.
     pub positions: &'a [u32],
+    /// Time, height and width of each token in its sequence, `[N]`; empty when all three are the position.
+    pub coordinates: &'a [[u32; 3]],
+    /// One more than the row of `pictures` that stands in the place of each token, 0 for none, `[N]`; empty when there is none.
+    pub placed: &'a [u32],
+    /// Rows of pictures, as wide as the model's embeddings, one after another.
+    pub pictures: &'a [f32],
     /// The sequences; their row ranges tile `0..N` in order.
     pub seqs: &'a [SeqRows<'a>],
     /// Rows whose logits are wanted, ascending.
@@ -61,6 +67,10 @@ impl StepBatch<'_> {
         let n = self.tokens.len();
         if n > limits.max_rows || self.positions.len() != n {
             return fail(format!("{n} tokens, {} positions, at most {} rows", self.positions.len(), limits.max_rows));
+        }
+        let parts = [(self.coordinates.len(), "coordinates"), (self.placed.len(), "places")];
+        if let Some((len, what)) = parts.into_iter().find(|(len, _)| *len != 0 && *len != n) {
+            return fail(format!("{n} tokens, {len} {what}"));
         }
         if let Some(token) = self.tokens.iter().find(|t| **t as usize >= limits.vocab) {
             return fail(format!("token {token} is outside the vocabulary of {}", limits.vocab));
@@ -148,7 +158,7 @@ mod tests {
         let seq = |rows, past, pages| SeqRows { rows, past, pages };
         let check = |tokens: &[u32], seqs: &[SeqRows<'_>], logit_rows: &[u32]| {
             let positions = vec![0; tokens.len()];
-            let batch = StepBatch { tokens, positions: &positions, seqs, logit_rows };
+            let batch = StepBatch { tokens, positions: &positions, seqs, logit_rows, ..StepBatch::default() };
             batch.check(&limits).map_err(|e| e.to_string())
         };
         assert_eq!(check(&[1, 2, 3], &[seq(0..1, 3, &[0, 1]), seq(1..3, 0, &[2])], &[0, 2]), Ok(()));

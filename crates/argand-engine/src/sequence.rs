@@ -2,14 +2,19 @@
 
 use crate::lookup::Lookup;
 use crate::pages::{PagePool, PageTable};
+use crate::picture::{Course, PictureRows};
 use crate::request::{Event, Request, SeqId, SessionId, TextStream, Usage};
 use crate::sampler::{Logprobs, SampleContext, Sampling};
 use crate::stop::{Finish, StopRules, StopStream};
+use std::sync::Arc;
 
 /// State of a sequence between steps. Invariant: `table.len() < tokens.len()`; the tokens beyond are still to be fed.
 pub(crate) struct Sequence {
     pub id: SeqId,
     pub tokens: Vec<u32>,
+    pub pictures: Vec<Arc<PictureRows>>,
+    /// Where its tokens are, of pictures that have lines and columns.
+    pub course: Option<Course>,
     pub table: PageTable,
     /// Takes part in steps; otherwise it waits for pages or its turn.
     pub running: bool,
@@ -32,7 +37,9 @@ impl Sequence {
         let usage = Usage { prompt_tokens: request.prompt.len(), cached_tokens: table.len(), ..Usage::default() };
         Self {
             id,
+            course: Course::of(&request.prompt, &request.pictures),
             tokens: request.prompt,
+            pictures: request.pictures,
             table,
             running: false,
             served: 0,

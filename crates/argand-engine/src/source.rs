@@ -187,7 +187,11 @@ fn matrix<'a>(located: &Located, tensor: &TensorView<'a>) -> Result<(Matrix<'a>,
     // A bias goes with the rows of its weight, so its values are rows too where those are moved or parted.
     let vector = shape.len() == 1;
     let moved = vector && (located.rows.is_some() || located.unpair.is_some());
-    let cols = if moved { 1 } else { shape.last().copied().unwrap_or(1) };
+    let cols = match shape {
+        _ if moved => 1,
+        [_, behind @ ..] if located.flat => behind.iter().product(),
+        shape => shape.last().copied().unwrap_or(1),
+    };
     let rows = shape.iter().product::<usize>() / cols.max(1);
     Ok((Matrix { codec: tensor.info.codec, rows, cols, bytes }, vector))
 }

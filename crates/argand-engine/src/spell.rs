@@ -39,12 +39,14 @@ impl Speller {
     /// # Errors
     /// Letters that the model does not know, too little memory.
     pub fn spell(&mut self, letters: &[u32]) -> Result<Vec<u32>, argand_cpu::Error> {
-        let mut state = self.reader.run(&[letters.len()], &Input { tokens: letters, given: &[] }, None)?.to_vec();
+        let mut state =
+            self.reader.run(&[letters.len()], &Input { tokens: letters, ..Input::default() }, None)?.to_vec();
         let mut phonemes = vec![self.limits.start];
         while phonemes.len() <= self.limits.longest
             && (phonemes.len() == 1 || phonemes.last() != Some(&self.limits.end))
         {
-            let input = Input { tokens: &phonemes[phonemes.len() - 1..], given: &[("state", &state)] };
+            let input =
+                Input { tokens: &phonemes[phonemes.len() - 1..], given: &[("state", &state)], ..Input::default() };
             let row = self.speller.run(&[1], &input, None)?;
             let (logits, next) = row.split_at(row.len() - state.len());
             let best = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use argand_engine::mock::MockRunner;
 use argand_engine::stop::Finish;
 use argand_engine::{
-    AddError, Engine, EngineOptions, Event, Limits, LookupOptions, Request, Runner, Sampling, SeqId, StopRules,
-    TextStream, Usage,
+    AddError, Engine, EngineOptions, Event, Limits, LookupOptions, PictureRows, Request, Runner, Sampling, SeqId,
+    StopRules, TextStream, Usage,
 };
+use std::sync::Arc;
 
 const LIMITS: Limits = Limits { vocab: 64, page_tokens: 4, pages: 256, context: 200, max_rows: 64 };
 
@@ -541,4 +542,66 @@ proptest! {
         }
         assert_nothing_held(&engine);
     }
+}
+
+/// A picture of so many rows, which differ from those of another seed.
+fn picture(rows: usize, seed: usize) -> Arc<PictureRows> {
+    let values = (0..rows * 3).map(|i| (i * 7 + seed) as f32).collect();
+    Arc::new(PictureRows::new(values, rows, None).expect("marks are left"))
+}
+
+/// Words, a picture, words, perhaps another picture, words.
+fn seeing(pictures: &[&Arc<PictureRows>]) -> Request {
+    let mut tokens = prompt(1, 9);
+    for picture in pictures {
+        tokens.extend(picture.marks());
+        tokens.extend(prompt(2, 5));
+    }
+    Request { pictures: pictures.iter().map(|p| Arc::clone(p)).collect(), ..request(tokens, 12) }
+}
+
+#[test]
+fn pictures_with_the_same_words_are_told_apart() {
+    let [cat, dog, twin] = [picture(21, 1), picture(21, 2), picture(21, 1)];
+    let told = [&cat, &dog, &twin].map(|picture| alone(seeing(&[picture])));
+    assert_ne!(told[0], told[1], "what a picture holds is seen");
+    assert_eq!(told[0], told[2], "and nothing else of it");
+    let mut engine = engine(LIMITS);
+    // The words before them are shared, two pages of four; of the same picture everything is.
+    for (i, picture, cached) in [(0, &cat, 0), (1, &dog, 8), (0, &cat, 32), (2, &twin, 8)] {
+        let found = answer(&mut engine, seeing(&[picture]));
+        assert_eq!((found.tokens, found.end.expect("ended").1.cached_tokens), (told[i].clone(), cached), "{i}");
+    }
+    let together: Vec<_> = [&dog, &cat, &dog, &twin].map(|p| engine.add(seeing(&[p])).expect("accepted")).into();
+    let answers = drain(&mut engine);
+    let expected = [1, 0, 1, 2].map(|i| told[i].clone());
+    assert_eq!(together.iter().map(|id| answers[id].tokens.clone()).collect::<Vec<_>>(), expected);
+    assert_nothing_held(&engine);
+}
+
+#[test]
+fn pictures_are_cut_into_chunks_and_kept_between_turns() {
+    let [cat, dog] = [picture(33, 1), picture(10, 2)];
+    let first = alone(seeing(&[&cat]));
+    let both = alone(seeing(&[&cat, &dog]));
+    for (prefill_chunk, max_rows) in [(1, 64), (3, 64), (16, 5), (1000, 64)] {
+        let runner = MockRunner::new(Limits { max_rows, ..LIMITS }).repeating(5);
+        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk, max_sequences: 4 });
+        let session = Some(engine.open_session());
+        let lookup = Some(LookupOptions::default());
+        let turn = |request: Request| Request { session, lookup, ..request };
+        assert_eq!(answer(&mut engine, turn(seeing(&[&cat]))).tokens, first, "chunks of {prefill_chunk}");
+        let second = answer(&mut engine, turn(seeing(&[&cat, &dog])));
+        assert_eq!(second.tokens, both, "chunks of {prefill_chunk}");
+        assert!(second.end.expect("ended").1.cached_tokens >= 47, "the first turn is kept");
+    }
+}
+
+#[test]
+fn marks_of_other_pictures_are_refused() {
+    let [cat, dog] = [picture(4, 1), picture(4, 2)];
+    let mut request = seeing(&[&cat]);
+    request.pictures = vec![dog];
+    let error = engine(LIMITS).add(request).expect_err("the marks are those of another picture");
+    assert!(matches!(error, AddError::Token { position: 9, .. }), "{error}");
 }

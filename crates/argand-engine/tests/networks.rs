@@ -82,7 +82,7 @@ fn convolutional_networks_agree_with_torch() {
             let mut network = Network::load(&checkpoint, &model, &model.graph, &options, &mut |_| {}).unwrap();
             let depth = model.graph.body.nodes.len();
             let given = [("pixels", pixels.as_slice())];
-            let (seen, output) = seen(&mut network, &vec![0; input.0[0]], &Input { tokens: &[], given: &given });
+            let (seen, output) = seen(&mut network, &vec![0; input.0[0]], &Input { given: &given, ..Input::default() });
             assert_near(&output, &golden["a/output"].1, depth, &format!("{}: output", dir.display()));
             for (name, (_, expected)) in golden.iter().filter_map(|(k, v)| Some((k.strip_prefix("a/")?, v))) {
                 // The last part of a block without a residual is the block.
@@ -131,7 +131,7 @@ fn recurrent_networks_agree_with_torch_and_onnx() {
             let states = states(&golden, run, sides);
             let mut given: Vec<(&str, &[f32])> = states.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
             given.push(("frames", frames));
-            let (seen, output) = seen(&mut network, &shape[..1], &Input { tokens: &[], given: &given });
+            let (seen, output) = seen(&mut network, &shape[..1], &Input { given: &given, ..Input::default() });
             assert_near(&output, &golden[&format!("{run}/output")].1, shape[0], &what);
             for (letter, part) in [("h", 0), ("c", 1)] {
                 let Some((_, expected)) = golden.get(&format!("{run}/{letter}_n")) else { continue };
@@ -158,7 +158,7 @@ fn words_are_spelled_as_torch_spells_them() {
     for (options, run) in ways().iter().flat_map(|o| ["a", "b"].map(|run| (o, run))) {
         let letters = ids(&format!("tokens_{run}"));
         let mut reader = Network::load(&checkpoint, &model, &model.graph, options, &mut |_| {}).unwrap();
-        let (seen, _) = seen(&mut reader, &[letters.len()], &Input { tokens: &letters, given: &[] });
+        let (seen, _) = seen(&mut reader, &[letters.len()], &Input { tokens: &letters, ..Input::default() });
         assert_near(&seen["enc"], &golden[&format!("{run}/enc")].1, letters.len(), &format!("run {run}: enc"));
         let mut speller = Speller::load(&checkpoint, &model, options).unwrap();
         assert_eq!(speller.spell(&letters).unwrap(), ids(&format!("generated_{run}")), "run {run}");

@@ -138,7 +138,7 @@ impl<'g> T<'g> {
     }
 
     /// What it is built with.
-    pub(crate) fn builder(self) -> &'g Builder {
+    pub fn builder(self) -> &'g Builder {
         self.g
     }
 
@@ -283,10 +283,11 @@ impl<'g> T<'g> {
         self.g.push(Op::Merge, &[self])
     }
 
-    /// Rotary embedding of heads `[N, H, D]` at the positions of the step.
+    /// Rotary embedding of heads `[N, H, D]` at the positions of the step, or at its coordinates.
     #[track_caller]
     pub fn rope(self, rope: &Rope) -> Self {
-        let positions = self.g.input(BatchInput::Positions);
+        let by = if rope.sections.is_empty() { BatchInput::Positions } else { BatchInput::Coordinates };
+        let positions = self.g.input(by);
         self.g.push(Op::Rope(rope.clone()), &[self, positions])
     }
 
@@ -308,8 +309,23 @@ impl<'g> T<'g> {
     /// The rows whose logits are wanted: `[R, D]`.
     #[track_caller]
     pub fn logit_rows(self) -> Self {
+        self.rows_behind(&[0])
+    }
+
+    /// For each wanted row those that lie so far behind it, side by side: `[R, behind D]`.
+    #[track_caller]
+    pub fn rows_behind(self, behind: &[usize]) -> Self {
         let rows = self.g.input(BatchInput::LogitRows);
-        self.g.push(Op::GatherRows, &[self, rows])
+        self.g.push(Op::GatherRows { behind: behind.to_vec() }, &[self, rows])
+    }
+
+    /// Rows of pictures, `[M, D]`, in the places of tokens that the step says: `[N, D]`. Other tokens have their row of `x`, or
+    /// zeros.
+    #[track_caller]
+    pub fn placed(self, x: Option<Self>) -> Self {
+        let at = self.g.input(BatchInput::Placed);
+        let ins: Vec<T> = [self, at].into_iter().chain(x).collect();
+        self.g.push(Op::Place, &ins)
     }
 
     /// A row of each sequence: `[B, D]`.

@@ -140,6 +140,6 @@ fn layers(graph: &Graph) -> Vec<(String, &Body)> {
 impl At {
     /// A step of `n` tokens of one sequence after `past` tokens, with logits of the last row.
     pub fn step(n: usize, past: usize) -> At {
-        At { n, r: 1, b: 1, s: past + n.div_ceil(2) }
+        At { n, r: 1, b: 1, p: 0, s: past + n.div_ceil(2) }
     }
 }

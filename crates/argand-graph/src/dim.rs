@@ -12,13 +12,15 @@ pub enum Sym {
     R,
     /// Sequences in this step.
     B,
+    /// Rows of pictures that this step brings in.
+    P,
     /// Tokens that a row can see in the cache; appears in costs, never in shapes.
     S,
 }
 
 impl Sym {
     /// Every symbol, in the order of their coefficients.
-    pub const ALL: [Sym; 4] = [Sym::N, Sym::R, Sym::B, Sym::S];
+    pub const ALL: [Sym; 5] = [Sym::N, Sym::R, Sym::B, Sym::P, Sym::S];
 }
 
 impl fmt::Display for Sym {

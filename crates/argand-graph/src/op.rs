@@ -46,6 +46,10 @@ pub enum BatchInput {
     Tokens,
     /// Position of each token in its sequence, `[N]`.
     Positions,
+    /// Time, height and width of each token in its sequence, all three its position unless the step says, `[N]`.
+    Coordinates,
+    /// One more than the row that stands in the place of each token, 0 for none, `[N]`.
+    Placed,
     /// Which of the texts that were joined to one sequence each token belongs to, `[N]` (Devlin et al. 2018).
     TokenTypes,
     /// Rows whose logits are wanted, `[R]`.
@@ -162,6 +166,8 @@ pub struct Rope {
     pub style: RopeStyle,
     /// The angles; twice its length is the number of components that turn.
     pub freqs: Arc<RopeFreqs>,
+    /// How many pairs turn by each coordinate of a token, in order (Wang et al. 2024); empty when all turn by its position.
+    pub sections: Vec<usize>,
 }
 
 impl Rope {
@@ -305,14 +311,17 @@ pub enum Op {
     Slice { from: usize, len: usize },
     /// `([.., D], [.., E]) -> [.., D+E]`
     Concat,
-    /// `(x [N, H, D], positions [N]) -> [N, H, D]`
+    /// `(x [N, H, D], positions or coordinates [N]) -> [N, H, D]`
     Rope(Rope),
     /// `(state, k [N, H, Dk], v [N, H, Dv]) -> state`
     Write(KvSpec),
     /// `(q [N, H, Dk], state, sinks [H]?, bias table [buckets, H]?) -> [N, H, Dv]`
     Attention(AttentionSpec),
-    /// `(x [N, D], rows [R]) -> [R, D]`
-    GatherRows,
+    /// `(x [N, D], rows [R]) -> [R, behind D]`: for each wanted row those that lie so far behind it, side by side
+    GatherRows { behind: Vec<usize> },
+    /// `(rows [M, D], placed [N], x [N, D]?) -> [N, D]`: the row that stands in the place of a token, else that of `x`, else
+    /// zeros
+    Place,
     /// `(logits [N, E], correction [E]?) -> [N, E]`: the weights of the chosen experts, zero for all others
     Route(Routing),
     /// `(x [N, K] or [N, S, K], w [E, O, K], weights [N, E] if routed, bias [E, O]?) -> [N, S, O]`. Routed: slot `s` of a row
@@ -397,7 +406,8 @@ impl Op {
             Op::Rope(_) => &rope::ROPE,
             Op::Write(_) => &attention::WRITE,
             Op::Attention(_) => &attention::ATTENTION,
-            Op::GatherRows => &structure::GATHER_ROWS,
+            Op::GatherRows { .. } => &structure::GATHER_ROWS,
+            Op::Place => &structure::PLACE,
             Op::Pool(_) => &structure::POOL,
             Op::Conv { .. } => &conv::CONV,
             Op::Window { .. } => &conv::WINDOW,

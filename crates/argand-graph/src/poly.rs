@@ -20,6 +20,8 @@ pub struct At {
     pub r: usize,
     /// Sequences in the step.
     pub b: usize,
+    /// Rows of pictures that the step brings in.
+    pub p: usize,
     /// Mean number of tokens that a row sees.
     pub s: usize,
 }
@@ -31,6 +33,7 @@ impl At {
             Sym::N => self.n,
             Sym::R => self.r,
             Sym::B => self.b,
+            Sym::P => self.p,
             Sym::S => self.s,
         }
     }
@@ -141,7 +144,7 @@ mod tests {
         let n = Poly::from(Sym::N);
         let s = Poly::from(Sym::S);
         let p = &n * &s * 4 + n.clone() * 3 + Poly::from(2);
-        assert_eq!(p.at(&At { n: 5, r: 1, b: 1, s: 7 }), 4.0 * 35.0 + 15.0 + 2.0);
+        assert_eq!(p.at(&At { n: 5, r: 1, b: 1, p: 0, s: 7 }), 4.0 * 35.0 + 15.0 + 2.0);
         assert_eq!(p.to_string(), "4·N·S + 3·N + 2");
         assert_eq!(p.constant(), 2);
     }

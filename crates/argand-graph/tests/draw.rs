@@ -9,7 +9,7 @@ use std::sync::Arc;
 fn decoder(windows: &[Option<usize>]) -> Graph {
     let b = Builder::new("tiny");
     let freqs = RopeFreqs { inv_freq: vec![1.0, 0.1], magnitude: 1.0 };
-    let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(freqs) };
+    let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(freqs), sections: vec![] };
     let x = b.embed("token_embd", 10, 8).repeat("layers", windows, |x, window| {
         let kv = KvSpec { heads: 1, dim_k: 4, dim_v: 4, window: *window };
         let spec = AttentionSpec::new(2, kv, 0.5);

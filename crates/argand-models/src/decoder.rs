@@ -3,7 +3,9 @@
 use crate::Error;
 use crate::facts::{self, Facts};
 use crate::names::hf;
-use argand_graph::{AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, T, Unary};
+use argand_graph::{
+    AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, Sym, T, Unary,
+};
 
 /// More layers than this are a damaged file: the deepest models have some hundreds.
 const MOST_LAYERS: usize = 1024;
@@ -34,6 +36,8 @@ pub struct Decoder {
     pub gated: bool,
     /// Learned positions: rows of their table.
     pub positions: Option<usize>,
+    /// Rows of pictures may stand in the places of tokens; the step brings them in as `pictures`.
+    pub sees: bool,
     /// The embedding is normed.
     pub embed_norm: bool,
     /// The output head has a bias.
@@ -153,6 +157,7 @@ impl Decoder {
             residual: Residual::Serial,
             gated: true,
             positions: None,
+            sees: f.sees(),
             embed_norm: false,
             head_bias: false,
             tied: f.has("output").map_or(said, |has| !has),
@@ -198,9 +203,16 @@ impl Decoder {
     /// Attention with all that belongs to it, from the normed input to the output projection.
     #[track_caller]
     pub fn attention<'g>(&self, h: T<'g>, layer: &Layer) -> T<'g> {
-        let head = |name: &str, heads: usize| h.linear_bias(name, heads * self.head_dim, self.qkv_bias).heads(heads);
-        let (mut q, mut k) = (head("attn_q", self.heads), head("attn_k", self.kv_heads));
-        let v = head("attn_v", self.kv_heads);
+        self.attention_of(h, h, layer)
+    }
+
+    /// The same where others than those that are seen ask.
+    #[track_caller]
+    pub fn attention_of<'g>(&self, asking: T<'g>, seen: T<'g>, layer: &Layer) -> T<'g> {
+        let head =
+            |h: T<'g>, name: &str, heads: usize| h.linear_bias(name, heads * self.head_dim, self.qkv_bias).heads(heads);
+        let (mut q, mut k) = (head(asking, "attn_q", self.heads), head(seen, "attn_k", self.kv_heads));
+        let v = head(seen, "attn_v", self.kv_heads);
         if self.qk_norm {
             (q, k) = (self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm"));
         }
@@ -240,7 +252,9 @@ impl Decoder {
         let x = self.embed_scale.map_or(x, |k| x.scale(k));
         let positions = |rows| g.look_up("pos_embd", rows, self.dim, BatchInput::Positions, 0);
         let x = self.positions.map_or(x, |rows| x + positions(rows));
-        let x = if self.embed_norm { self.norm(x, "embd_norm") } else { x }.named("embed");
+        let x = if self.embed_norm { self.norm(x, "embd_norm") } else { x };
+        let pictures = self.sees.then(|| g.given("pictures", Sym::P.into(), self.dim));
+        let x = pictures.map_or(x, |rows| rows.placed(Some(x))).named("embed");
         let x = self.norm(x.repeat("layers", layers, block).logit_rows(), "output_norm");
         let head = if self.tied { "token_embd" } else { "output" };
         let logits =
@@ -275,7 +289,15 @@ pub fn alibi(heads: usize, factor: f64) -> ScoreBias {
 /// # Errors
 /// A name that is not known.
 pub fn activation(f: &Facts<'_>, usual: Unary) -> Result<Unary, Error> {
-    let Some(name) = f.str(hf("hidden_activation|hidden_act|activation_function|activation")) else { return Ok(usual) };
+    named_activation(f, f.str(hf("hidden_activation|hidden_act|activation_function|activation")), usual)
+}
+
+/// The activation of a name, or `usual` without one.
+///
+/// # Errors
+/// A name that is not known.
+pub(crate) fn named_activation(f: &Facts<'_>, name: Option<&str>, usual: Unary) -> Result<Unary, Error> {
+    let Some(name) = name else { return Ok(usual) };
     match name {
         "silu" | "swish" => Ok(Unary::Silu),
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Unary::GeluTanh),

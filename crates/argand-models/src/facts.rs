@@ -15,7 +15,7 @@ pub struct Fact<'n>(pub &'static str, pub &'n str);
 /// Longest sequence the model was made for.
 pub const CONTEXT: Fact<'static> = Fact("context_length", "max_position_embeddings|n_positions|seq_length");
 /// Layers.
-pub const LAYERS: Fact<'static> = Fact("block_count", "num_hidden_layers|n_layer|num_layers|n_layers");
+pub const LAYERS: Fact<'static> = Fact("block_count", "num_hidden_layers|n_layer|num_layers|n_layers|depth");
 /// Width of the residual stream.
 pub const DIM: Fact<'static> = Fact("embedding_length", "hidden_size|n_embd|n_embed|d_model|dim");
 /// Width of the feed-forward layer.
@@ -47,13 +47,27 @@ pub struct Facts<'a> {
     picture: Option<[usize; 2]>,
     /// The language model is a part of a larger one, whose configuration is around it.
     part: bool,
+    /// Rows of pictures may stand in the places of tokens.
+    sees: bool,
+    /// Of a model that reads and looks, the part that looks is meant.
+    looks: bool,
+    /// Numbers that a part of a configuration leaves out when they are the usual ones.
+    usual: Usual,
 }
+
+/// Names of fields with their usual values.
+pub(crate) type Usual = &'static [(&'static str, f64)];
 
 /// Most pixels on a side of a picture.
 const MOST_PIXELS: usize = 8192;
 
 /// Height and width of pictures where a configuration does not say: those of ImageNet's classifiers.
 const USUAL_PICTURE: usize = 224;
+
+/// The architecture that a configuration names.
+fn type_of(config: &Json) -> Option<&str> {
+    config.get("model_type").and_then(Json::as_str)
+}
 
 #[derive(Clone, Copy)]
 enum Dialect<'a> {
@@ -89,7 +103,6 @@ impl<'a> Facts<'a> {
         checkpoint: Option<&'a Checkpoint>,
         context: Option<usize>,
     ) -> Result<Self, Error> {
-        let type_of = |config: &'a Json| config.get("model_type").and_then(Json::as_str);
         let (dialect, part) = match dialect {
             // Models that join text and image say what reads the text; it runs alone.
             Dialect::Hf(config) if !type_of(config).is_some_and(|name| PAGES.iter().any(|p| p.hf.contains(&name))) => {
@@ -112,6 +125,9 @@ impl<'a> Facts<'a> {
                 head: None,
                 picture: None,
                 part,
+                sees: false,
+                looks: false,
+                usual: &[],
             }),
             None => Err(Error::NoArchitecture { file }),
         }
@@ -120,6 +136,63 @@ impl<'a> Facts<'a> {
     /// Whether the language model is a part of a larger one.
     pub(crate) fn is_part(&self) -> bool {
         self.part
+    }
+
+    /// Whether rows of pictures may stand in the places of tokens.
+    pub(crate) fn sees(&self) -> bool {
+        self.sees
+    }
+
+    /// Whether the part that looks at pictures is meant, of a model that also reads.
+    pub(crate) fn looks(&self) -> bool {
+        self.looks
+    }
+
+    /// The same facts for the part that looks at pictures.
+    pub(crate) fn looking(self) -> Self {
+        Facts { looks: true, ..self }
+    }
+
+    /// Facts of a part of the configuration; without a name, of all of it. What it leaves out is as usual.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub(crate) fn within(&self, key: &str, usual: Usual) -> Result<Facts<'a>, Error> {
+        let (file, dialect) = match key {
+            "" => (self.file.clone(), self.dialect),
+            key => {
+                let fact = Fact("", key);
+                (format!("{}, {key}", self.file), Dialect::Hf(self.need(fact, self.json(key))?))
+            }
+        };
+        Ok(Facts { file, dialect, architecture: self.architecture.clone(), head: None, usual, ..*self })
+    }
+
+    /// Facts of the language model that reads what a model sees, if it has one on a page of its own.
+    pub(crate) fn text(&self) -> Option<Facts<'a>> {
+        let Dialect::Hf(whole) = self.dialect else { return None };
+        // Older configurations of some families have all of it in one.
+        let own = format!("{}_text", self.architecture);
+        let nested = self.json("text_config").and_then(|text| Some((text, type_of(text)?.to_string())));
+        let (config, architecture) = nested.unwrap_or((whole, own));
+        let known = !self.part && PAGES.iter().any(|p| p.hf.contains(&architecture.as_str()));
+        let usual = if architecture == "llama" { crate::vision::LLAMA } else { &[] };
+        known.then(|| Facts {
+            file: self.file.clone(),
+            architecture,
+            dialect: Dialect::Hf(config),
+            head: None,
+            part: true,
+            sees: true,
+            usual,
+            ..*self
+        })
+    }
+
+    /// The usual value of a field that is not there.
+    fn usual(&self, fact: Fact<'_>) -> Option<f64> {
+        let known = |name: &str| self.usual.iter().find(|(field, _)| *field == name).map(|(_, value)| *value);
+        fact.1.split('|').find_map(known)
     }
 
     /// The page of the architecture.
@@ -282,7 +355,7 @@ impl<'a> Facts<'a> {
                 (value.as_u64().or(all.and_then(|v| v.first().copied())), value.type_name().into_owned())
             }
             Dialect::Hf(_) => {
-                let Some(value) = self.json(fact.1) else { return Ok(None) };
+                let Some(value) = self.json(fact.1) else { return Ok(self.usual(fact).map(|value| value as usize)) };
                 (value.as_u64(), value.to_string())
             }
         };
@@ -324,7 +397,7 @@ impl<'a> Facts<'a> {
                 (value.as_f64(), value.type_name().into_owned())
             }
             Dialect::Hf(_) => {
-                let Some(value) = self.json(fact.1) else { return Ok(None) };
+                let Some(value) = self.json(fact.1) else { return Ok(self.usual(fact)) };
                 (value.as_f64(), value.to_string())
             }
         };

@@ -17,6 +17,7 @@ pub mod names;
 pub mod pages;
 pub mod rope;
 pub mod sentence;
+pub mod vision;
 
 use argand_graph::{BatchInput, Graph, Op};
 use argand_weights::Checkpoint;
@@ -84,6 +85,15 @@ impl<'a> Model<'a> {
         Self::new(Facts::of_checkpoint(checkpoint, None)?.with_picture(Some(size)))
     }
 
+    /// The part of the model that looks at pictures of the size that it was made for: where it also reads text, a graph of its own
+    /// over the same checkpoint.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn looking(&self) -> Result<Self, Error> {
+        Self::new(self.facts.within("", &[])?.looking())
+    }
+
     fn new(facts: Facts<'a>) -> Result<Self, Error> {
         let page = facts.page()?;
         Ok(Model { page, graph: (page.graph)(&facts)?, facts })
@@ -102,7 +112,11 @@ impl<'a> Model<'a> {
     /// # Errors
     /// When the configuration says something odd.
     pub fn context(&self) -> Result<usize, Error> {
-        Ok(self.facts.maybe_usize(facts::CONTEXT)?.unwrap_or(2048).min(positions(&self.graph)))
+        let said = match self.facts.text() {
+            Some(text) => text.maybe_usize(facts::CONTEXT)?,
+            None => self.facts.maybe_usize(facts::CONTEXT)?,
+        };
+        Ok(said.unwrap_or(2048).min(positions(&self.graph)))
     }
 
     /// What is computed of an encoder's states.

@@ -22,6 +22,10 @@ pub enum Fix {
     /// The member of a stack is one head's part of the matrix that makes keys or values of a latent (DeepSeek-AI 2024), keys
     /// being multiplied into the queries instead: transposed.
     LatentHead(Heads),
+    /// The weight is this third of the rows of a joined one: queries, keys, values.
+    Third(usize),
+    /// All dimensions behind the first are one, in their order.
+    Flat,
     /// ONNX files stack the directions of a recurrent network: this is one of them. Biases of the input and of the state lie
     /// behind each other.
     OnnxSide(usize),
@@ -148,6 +152,8 @@ pub struct Located {
     pub transposed: bool,
     /// Of a transposed tensor, the rows that are the columns of the weight; `None` for all.
     pub columns: Option<Rows>,
+    /// All dimensions behind the first are one.
+    pub flat: bool,
     /// Which part along the first dimension of a stack it is.
     pub part: Option<usize>,
     /// Heads whose rows lie in pairs and have to be put in halves.
@@ -201,6 +207,7 @@ impl Located {
             offset: 0.0,
             transposed: false,
             columns: None,
+            flat: false,
             part: None,
             kernel: false,
             norm: None,
@@ -275,7 +282,11 @@ pub(crate) fn row(page: &Page, base: &str) -> Option<&'static Name> {
 }
 
 /// The row of a canonical name, the numbers in it, and which of its parameters it is.
-fn look_up<'n>(page: &Page, full: &'n str) -> Option<(&'static Name, Vec<&'n str>, &'static str)> {
+fn look_up<'n>(
+    page: &Page,
+    usual: &'static [Name],
+    full: &'n str,
+) -> Option<(&'static Name, Vec<&'n str>, &'static str)> {
     let suffixed = |name: &'n str| match name.strip_suffix(".bias") {
         Some(base) => [Some((name, "weight")), Some((base, "bias"))],
         None => [Some((name, "weight")), None],
@@ -289,7 +300,8 @@ fn look_up<'n>(page: &Page, full: &'n str) -> Option<(&'static Name, Vec<&'n str
         None => ("", full),
     };
     let plain = || {
-        suffixed(rest).into_iter().flatten().find_map(|(name, suffix)| Some((row(page, name)?, vec![layer], suffix)))
+        let row = |name| page.names.iter().chain(usual).find(|n| n.canonical == name);
+        suffixed(rest).into_iter().flatten().find_map(|(name, suffix)| Some((row(name)?, vec![layer], suffix)))
     };
     numbered.or_else(plain)
 }
@@ -305,9 +317,13 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         };
         return Ok(Located::whole(tensor));
     }
-    let unknown = || Error::NoSuchName { file: facts.file().to_string(), name: canonical.to_string() };
     let (whole, member) = canonical.split_once('#').map_or((canonical, None), |(name, i)| (name, i.parse().ok()));
-    let (name, numbers, suffix) = look_up(page, whole).ok_or_else(unknown)?;
+    // What a model that sees does not name itself belongs to the language model in it.
+    if let Some(text) = facts.text().filter(|_| look_up(page, &[], whole).is_none()) {
+        return locate(text.page()?, &text, canonical);
+    }
+    let unknown = || Error::NoSuchName { file: facts.file().to_string(), name: canonical.to_string() };
+    let (name, numbers, suffix) = look_up(page, DECODER, whole).ok_or_else(unknown)?;
     let tensor = stored(name, facts, &numbers, &member.unwrap_or(0usize).to_string(), suffix);
     // A tensor for each member has its number in the name; without, it is a part of a stack.
     let own = (if facts.is_gguf() { name.gguf } else { name.hf }).contains("{e}");
@@ -343,6 +359,11 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
                 _ => (located.transposed, located.columns) = (true, Some(Rows::run(first, l.nope))),
             }
         }
+        Fix::Third(part) => {
+            let third = facts.tensor_rows(&located.tensor).unwrap_or(0) / 3;
+            located.rows = Some(Rows::run(part * third, third));
+        }
+        Fix::Flat => located.flat = suffix == "weight",
         Fix::OnnxSide(side) if facts.str(hf("layout")) == Some("onnx") => {
             located.part = Some(side);
             let half = facts.usize(hf("hidden_size"))? * crate::pages::recurrent::gates(facts);

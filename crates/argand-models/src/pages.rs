@@ -14,6 +14,7 @@ pages! {
     albert
     bert
     bloom
+    clip
     dcgan
     deepseek
     distilbert
@@ -27,6 +28,7 @@ pages! {
     gpt_neox
     gpt_oss
     llama
+    llava
     mistral
     mixtral
     modernbert
@@ -35,10 +37,14 @@ pages! {
     phi
     phi3
     qwen2
+    qwen2_vl
     qwen3
     qwen3_moe
     roberta
     recurrent
     resnet
+    siglip
     smollm3
+    smolvlm
+    vit
 }

@@ -79,7 +79,10 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         } else {
             RopeFreqs { inv_freq: self.plain(self.base), magnitude: 1.0 }
         };
-        Ok(Rope { style: RopeStyle::Half, freqs: Arc::new(freqs) })
+        let sections = self.groups.iter().find_map(|group| self.facts.words(hf(&format!("{group}.mrope_section"))));
+        let sections = sections.unwrap_or_default().iter().map(|pairs| pairs.parse().ok()).collect::<Option<_>>();
+        let sections = sections.ok_or_else(|| self.facts.unsupported("`mrope_section` is not a list of numbers"))?;
+        Ok(Rope { style: RopeStyle::Half, freqs: Arc::new(freqs), sections })
     }
 
     /// `base^(-2i / rot)` (Su et al. 2021).
@@ -130,7 +133,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         let long = self.facts.tensor_values("rope_factors_long.weight").filter(|_| self.facts.is_gguf());
         match (self.kind()?, long) {
             (_, Some(_)) | ("longrope" | "su", _) => self.long_rope(plain),
-            ("default" | "none", _) => Ok(RopeFreqs { inv_freq: plain, magnitude: 1.0 }),
+            ("default" | "none" | "mrope", _) => Ok(RopeFreqs { inv_freq: plain, magnitude: 1.0 }),
             ("linear", _) => {
                 let factor = self.need(FACTOR)?;
                 Ok(RopeFreqs { inv_freq: plain.iter().map(|f| f / factor).collect(), magnitude: 1.0 })

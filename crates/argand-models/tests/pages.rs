@@ -13,8 +13,8 @@ fn configs() -> Vec<(String, serde_json::Value)> {
         let text = std::fs::read_to_string(path.join("config.json")).unwrap();
         (path.file_name().unwrap().to_string_lossy().into_owned(), serde_json::from_str(&text).unwrap())
     };
-    let folders =
-        ["tiny", "tiny_encoders", "tiny_cnn", "tiny_rnn"].map(|folder| std::fs::read_dir(tests.join(folder)).unwrap());
+    let folders = ["tiny", "tiny_encoders", "tiny_vision", "tiny_cnn", "tiny_rnn"]
+        .map(|folder| std::fs::read_dir(tests.join(folder)).unwrap());
     // Ways to decode have no network.
     let decoding = |name: &str| ["crf", "ctc"].contains(&name);
     folders.into_iter().flatten().map(read).filter(|(name, _)| !decoding(name)).collect()
@@ -23,9 +23,18 @@ fn configs() -> Vec<(String, serde_json::Value)> {
 #[test]
 fn every_configuration_builds_a_graph_that_can_be_counted_and_drawn() {
     let mut seen = BTreeSet::new();
-    for (name, config) in configs() {
-        let model = Model::from_config(&config, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let configs = configs();
+    let models = configs.iter().flat_map(|(name, config)| {
+        let model = Model::from_config(config, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        // Models that read and see have two graphs.
+        let tower = config.get("vision_config").map(|_| (format!("{name}, looking"), model.looking()));
+        let tower = tower.map(|(name, tower)| (name.clone(), tower.unwrap_or_else(|e| panic!("{name}: {e}"))));
+        [(name.clone(), model)].into_iter().chain(tower)
+    });
+    for (name, model) in models {
         seen.insert(model.page.name);
+        let looks = argand_models::vision::Sight::of(&model.graph).is_some();
+        assert_eq!(looks, name.ends_with("looking") || name == "vit", "{name}");
         argand_graph::check::check(&model.graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         let counted = count(&model.graph, |_, n| 4 * n);
         let one = At::step(1, 0);
@@ -88,4 +97,40 @@ fn hostile_configurations_are_refused() {
         let error = error.to_string();
         assert!(!error.contains("builder.rs"), "{error}");
     }
+    for (name, field, value) in [
+        ("llava", "vision_feature_layer", serde_json::json!(-4)),
+        ("llava", "vision_feature_select_strategy", "full".into()),
+        ("llava", "projector_hidden_act", "weird".into()),
+        ("smolvlm", "scale_factor", 3.into()),
+        ("siglip", "vision_config", serde_json::json!({ "patch_size": 400 })),
+        ("clip", "vision_config", serde_json::json!({ "num_hidden_layers": i32::MAX - 1 })),
+        ("qwen2_vl", "vision_config", serde_json::json!({ "embed_dim": 10, "num_heads": 3, "hidden_size": 4 })),
+    ] {
+        let (_, mut config) = configs().into_iter().find(|(found, _)| found == name).unwrap();
+        config[field] = value.clone();
+        let error = Model::from_config(&config, None).and_then(|model| model.looking().map(|_| ())).err();
+        let error = error.unwrap_or_else(|| panic!("{name}: {field} is {value}")).to_string();
+        assert!(!error.contains("builder.rs"), "{error}");
+    }
+}
+
+/// Parts of a configuration that say nothing are as usual.
+#[test]
+fn what_is_usual_goes_without_saying() {
+    for (name, width) in [("clip", 512), ("siglip", 768)] {
+        let config = serde_json::json!({ "model_type": name, "text_config": {}, "vision_config": {} });
+        let model = Model::from_config(&config, None).unwrap();
+        for graph in [&model.looking().unwrap().graph, &model.graph] {
+            assert_eq!(graph.body.node(graph.body.output).ty.row_len(), Some(width), "{name}");
+        }
+    }
+    let text = serde_json::json!({ "model_type": "llama", "vocab_size": 32064 });
+    let vision = serde_json::json!({ "model_type": "clip_vision_model", "image_size": 336, "patch_size": 14 });
+    let config = serde_json::json!({ "model_type": "llava", "text_config": text, "vision_config": vision });
+    let tower = Model::from_config(&config, None).unwrap().looking().unwrap();
+    let rows = argand_models::vision::Sight::of(&tower.graph).map(|sight| match sight {
+        argand_models::vision::Sight::Whole { rows, wanted, .. } => (rows, wanted.len()),
+        argand_models::vision::Sight::Patches { .. } => (0, 0),
+    });
+    assert_eq!(rows, Some((577, 576)));
 }

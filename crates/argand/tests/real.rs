@@ -68,7 +68,7 @@ fn step(executor: &mut Executor, tokens: &[u32], past: usize, rows: usize) -> Ve
     let logit_rows: Vec<u32> = (n - rows..n).map(|r| r as u32).collect();
     let seqs = [Seq { rows: 0..n, past, pages: &pages }];
     executor
-        .step(&Batch { tokens, positions: &positions, types: &[], seqs: &seqs, logit_rows: &logit_rows, given: &[] })
+        .step(&Batch { tokens, positions: &positions, seqs: &seqs, logit_rows: &logit_rows, ..Batch::default() })
         .unwrap()
         .to_vec()
 }

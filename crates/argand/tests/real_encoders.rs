@@ -147,7 +147,7 @@ fn antibodies_are_as_likely_as_published() {
         let tokens = ids(&row["tokens"]);
         let rows: Vec<u32> = (0..tokens.len() as u32).collect();
         let seqs = [Seq { rows: 0..rows.len(), past: 0, pages: &[0, 1, 2, 3] }];
-        let batch = Batch { tokens: &tokens, positions: &rows, types: &[], seqs: &seqs, logit_rows: &rows, given: &[] };
+        let batch = Batch { tokens: &tokens, positions: &rows, seqs: &seqs, logit_rows: &rows, ..Batch::default() };
         let executor = runner.executor_mut();
         let vocab = executor.vocab();
         let logits = executor.step(&batch).unwrap();

@@ -63,14 +63,8 @@ pub fn run(executor: &mut Executor, sequences: &[Sequence], steps: &[Cut]) -> Ve
         }
         // Backwards, because any order may be asked for.
         let logit_rows: Vec<u32> = (0..tokens.len() as u32).rev().collect();
-        let batch = Batch {
-            tokens: &tokens,
-            positions: &positions,
-            types: &[],
-            seqs: &seqs,
-            logit_rows: &logit_rows,
-            given: &[],
-        };
+        let batch =
+            Batch { tokens: &tokens, positions: &positions, seqs: &seqs, logit_rows: &logit_rows, ..Batch::default() };
         let found = executor.step(&batch).unwrap();
         assert_eq!(found.len(), tokens.len() * vocab);
         for (row, (i, p)) in found.chunks(vocab).rev().zip(origins) {
@@ -110,8 +104,6 @@ impl Attempt {
         let seqs = self.seqs.iter().map(|(rows, past, pages)| Seq { rows: rows.clone(), past: *past, pages });
         let seqs: Vec<Seq> = seqs.collect();
         let Attempt { tokens, positions, logit_rows, .. } = self;
-        executor
-            .step(&Batch { tokens, positions, types: &[], seqs: &seqs, logit_rows, given: &[] })
-            .map(<[f32]>::to_vec)
+        executor.step(&Batch { tokens, positions, seqs: &seqs, logit_rows, ..Batch::default() }).map(<[f32]>::to_vec)
     }
 }

@@ -188,7 +188,8 @@ struct Attention {
 fn attention<'g>(h: T<'g>, a: &Attention) -> T<'g> {
     let dim = h.ty().row_len().unwrap();
     let inv_freq = (0..a.head_dim / 2).map(|i| 1e4f64.powf(-2.0 * i as f64 / a.head_dim as f64)).collect();
-    let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(RopeFreqs { inv_freq, magnitude: 1.0 }) };
+    let rope =
+        Rope { style: RopeStyle::Half, freqs: Arc::new(RopeFreqs { inv_freq, magnitude: 1.0 }), sections: vec![] };
     let head = |name, heads| h.linear_bias(name, heads * a.head_dim, a.bias).heads(heads);
     let (mut q, mut k, v) = (head("attn_q", HEADS), head("attn_k", KV_HEADS), head("attn_v", KV_HEADS));
     if a.qk_norm {

@@ -51,12 +51,34 @@ impl Expected {
 
 /// Runs a sequence; `integer` allows for products on quantised activations, `kv` for the number format of the cache.
 pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, kv: KvType) -> Expected {
-    expect_of(graph, |noise| Interpreter { weights, tokens, given: &[], noise, integer, kv })
+    let places = Places::default();
+    expect_of(graph, |noise| Interpreter { weights, tokens, given: &[], places, noise, integer, kv })
+}
+
+/// Where the tokens of a sequence are, which of them are rows of pictures, and which rows are wanted; without, all are.
+#[derive(Clone, Copy, Default)]
+pub struct Places<'a> {
+    pub coordinates: &'a [[u32; 3]],
+    pub placed: &'a [u32],
+    pub wanted: &'a [u32],
+}
+
+/// Runs one sequence with rows of pictures among its tokens.
+pub fn expect_placed(
+    graph: &Graph,
+    weights: &Weights,
+    tokens: &[u32],
+    given: &[(&str, &[f32])],
+    places: Places<'_>,
+) -> Expected {
+    let new = |noise| Interpreter { weights, tokens, given, places, noise, integer: false, kv: KvType::F32 };
+    expect_of(graph, new)
 }
 
 /// Runs one sequence of frames, or one picture.
 pub fn expect_given(graph: &Graph, weights: &Weights, given: &[(&str, &[f32])]) -> Expected {
-    let new = |noise| Interpreter { weights, tokens: &[], given, noise, integer: false, kv: KvType::F32 };
+    let places = Places::default();
+    let new = |noise| Interpreter { weights, tokens: &[], given, places, noise, integer: false, kv: KvType::F32 };
     expect_of(graph, new)
 }
 
@@ -79,6 +101,7 @@ struct Interpreter<'a> {
     weights: &'a Weights,
     tokens: &'a [u32],
     given: &'a [(&'a str, &'a [f32])],
+    places: Places<'a>,
     noise: Option<Random>,
     integer: bool,
     kv: KvType,
@@ -140,7 +163,7 @@ impl Interpreter<'_> {
     fn op(&mut self, op: &Op, v: Value, body: &Body, prefix: &str, values: &[Vec<f64>]) -> Vec<f64> {
         let ins = &body.node(v).ins;
         let input = |i: usize| values[ins[i].index()].as_slice();
-        let weights = self.weights;
+        let (weights, places) = (self.weights, self.places);
         let weight = |i: usize| match &body.node(*ins.get(i)?).op {
             Op::Weight { name } => Some(&weights.0[&format!("{prefix}{name}")]),
             _ => None,
@@ -161,7 +184,22 @@ impl Interpreter<'_> {
                 let start = scan.start.then(|| input(2 + usize::from(scan.bias)));
                 self.scan(scan, input(0), weight(1).unwrap(), bias, start)
             }
-            Op::Heads(_) | Op::Merge | Op::GatherRows => input(0).to_vec(),
+            Op::Heads(_) | Op::Merge => input(0).to_vec(),
+            Op::GatherRows { .. } if places.wanted.is_empty() => input(0).to_vec(),
+            Op::GatherRows { behind } => {
+                let rows: Vec<&[f64]> = input(0).chunks(last(ins[0])).collect();
+                let wanted = places.wanted.iter();
+                wanted.flat_map(|row| behind.iter().flat_map(|b| rows[*row as usize + b]).copied()).collect()
+            }
+            Op::Place => {
+                let (d, x) = (last(v), (ins.len() > 2).then(|| input(2)));
+                let row = |(i, placed): (usize, &u32)| match (*placed as usize, x) {
+                    (0, Some(x)) => x[i * d..][..d].to_vec(),
+                    (0, None) => vec![0.0; d],
+                    (placed, _) => input(0)[(placed - 1) * d..][..d].to_vec(),
+                };
+                places.placed.iter().enumerate().flat_map(row).collect()
+            }
             Op::Scale(k) => map(&|x| x * f64::from(k.0)),
             Op::Offset(k) => map(&|x| x + f64::from(k.0)),
             Op::Softcap(cap) => map(&|x| f64::from(cap.0) * (x / f64::from(cap.0)).tanh()),
@@ -425,9 +463,11 @@ impl Interpreter<'_> {
     fn rope(&mut self, x: &[f64], dim: usize, rope: &Rope) -> Vec<f64> {
         let mut out = x.to_vec();
         let (freqs, width) = (&rope.freqs.inv_freq, x.len() / self.tokens.len());
-        for (position, x) in out.chunks_mut(width).enumerate() {
+        let axes: Vec<usize> = rope.sections.iter().enumerate().flat_map(|(axis, n)| vec![axis; *n]).collect();
+        for (row, x) in out.chunks_mut(width).enumerate() {
             for head in x.chunks_mut(dim) {
                 for (i, freq) in freqs.iter().enumerate() {
+                    let position = axes.get(i).map_or(row, |axis| self.places.coordinates[row][*axis] as usize);
                     let (low, high) = match rope.style {
                         RopeStyle::Half => (i, i + freqs.len()),
                         RopeStyle::Pairs => (2 * i, 2 * i + 1),

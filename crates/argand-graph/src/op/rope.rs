@@ -9,6 +9,14 @@ pub(super) const ROPE: Row = Row {
         let Op::Rope(rope) = op else {
             return Err("not a rope".into());
         };
+        let turning: usize = rope.sections.iter().sum();
+        if !rope.sections.is_empty() && (rope.sections.len() > 3 || turning != rope.freqs.inv_freq.len()) {
+            return Err(format!(
+                "sections {:?} of {} pairs by 3 coordinates",
+                rope.sections,
+                rope.freqs.inv_freq.len()
+            ));
+        }
         match ins[0].shape() {
             [_, _, d] if d.known().is_some_and(|d| rope.rot() <= d) => Ok(ins[0].clone()),
             _ => Err(format!("{} components are to turn in {}", rope.rot(), ins[0])),
@@ -18,7 +26,10 @@ pub(super) const ROPE: Row = Row {
     gradient: None,
     decompose: None,
     print: |op| match op {
-        Op::Rope(rope) => format!("{:?}, {} components", rope.style, rope.rot()).to_lowercase(),
+        Op::Rope(rope) => {
+            let sections = if rope.sections.is_empty() { String::new() } else { format!(", {:?}", rope.sections) };
+            format!("{}, {} components{sections}", format!("{:?}", rope.style).to_lowercase(), rope.rot())
+        }
         _ => String::new(),
     },
 };

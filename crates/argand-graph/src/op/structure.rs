@@ -127,11 +127,37 @@ pub(super) const CONCAT: Row = Row {
 
 pub(super) const GATHER_ROWS: Row = Row {
     name: "gather_rows",
-    shape: |_, ins| {
+    shape: |op, ins| {
         arity(ins, 2, 2)?;
-        match &ins[1] {
-            Type::Index(r) => Ok(Type::Tensor(vec![*r, last(&ins[0])?])),
-            other => Err(format!("row numbers were expected, found {other}")),
+        let Op::GatherRows { behind } = op else {
+            return Err("no rows are wanted".into());
+        };
+        match (ins[0].shape(), &ins[1]) {
+            ([_, d], Type::Index(r)) if !behind.is_empty() => Ok(Type::Tensor(vec![*r, *d * behind.len()])),
+            (_, other) => Err(format!("rows {behind:?} behind others of {} by {other}", ins[0])),
+        }
+    },
+    cost: |_, _, out| Cost { activation_bytes: elems(out) * 8, ..Cost::default() },
+    print: |op| match op {
+        Op::GatherRows { behind } if *behind != [0] => format!("{behind:?} behind"),
+        _ => String::new(),
+    },
+    ..SOURCE
+};
+
+pub(super) const PLACE: Row = Row {
+    name: "place",
+    shape: |_, ins| {
+        arity(ins, 2, 3)?;
+        let (rows, Type::Index(n)) = (&ins[0], &ins[1]) else {
+            return Err(format!("the places of tokens were expected, found {}", ins[1]));
+        };
+        let placed = Type::Tensor(vec![*n, last(rows)?]);
+        match ins.get(2) {
+            // Rows of tokens may not be made yet when another token takes them.
+            _ if rows.shape().len() != 2 || rows.rows() == Some(*n) => Err(format!("{rows} are no rows of pictures")),
+            Some(x) if *x != placed => Err(format!("{rows} do not fit in {x}")),
+            _ => Ok(placed),
         }
     },
     cost: |_, _, out| Cost { activation_bytes: elems(out) * 8, ..Cost::default() },

@@ -8,7 +8,7 @@ use crate::{Error, Page};
 use argand_graph::Graph;
 
 /// The architecture.
-pub const PAGE: Page = Page { name: "Qwen2", gguf: &["qwen2"], hf: &["qwen2"], names: &[], graph };
+pub const PAGE: Page = Page { name: "Qwen2", gguf: &["qwen2"], hf: &["qwen2", "qwen2_vl_text"], names: &[], graph };
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder { qkv_bias: true, ..Decoder::read(f)? };

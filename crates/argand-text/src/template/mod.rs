@@ -173,7 +173,8 @@ impl ChatTemplate {
         Self::with_variants(default.into_iter().chain(tools), special)
     }
 
-    /// Compiles the template of a model directory: chat_template.jinja, else `chat_template` of tokenizer_config.json.
+    /// Compiles the template of a model directory: chat_template.jinja, else `chat_template` of chat_template.json, where processors of
+    /// pictures have theirs, else that of tokenizer_config.json.
     ///
     /// # Errors
     /// An unreadable file, [`TemplateError::None`] if there is no template, or a syntax error.
@@ -185,7 +186,13 @@ impl ChatTemplate {
         let special = SpecialTokens(special.collect());
         let variants = match read_if_present(&dir.join("chat_template.jinja"))? {
             Some(source) => vec![(DEFAULT.to_owned(), String::from_utf8_lossy(&source).into_owned())],
-            None => variants(&config["chat_template"]),
+            None => {
+                let beside = read_if_present(&dir.join("chat_template.json"))?;
+                match parse("chat_template.json", beside.as_deref())? {
+                    Json::Null => variants(&config["chat_template"]),
+                    own => variants(&own["chat_template"]),
+                }
+            }
         };
         Ok(Self::with_variants(variants, special)?)
     }

@@ -237,7 +237,13 @@ fn once(runner: &mut CpuRunner, test: Test) -> Result<()> {
             .map(|(i, pages)| SeqRows { rows: (i * rows) as u32..((i + 1) * rows) as u32, past: past as u32, pages })
             .collect();
         let logit_rows: Vec<u32> = seqs.iter().map(|s| s.rows.end - 1).collect();
-        let batch = StepBatch { tokens: &tokens, positions: &positions, seqs: &seqs, logit_rows: &logit_rows };
+        let batch = StepBatch {
+            tokens: &tokens,
+            positions: &positions,
+            seqs: &seqs,
+            logit_rows: &logit_rows,
+            ..StepBatch::default()
+        };
         runner.step(&batch).context("a step of the test failed")?;
     }
     Ok(())
@@ -271,7 +277,7 @@ impl Report<'_> {
         let (counted, ceilings) = (&self.counted, &self.ceilings);
         match m.test {
             Test::Generate { tokens, sequences } => {
-                let at = At { n: sequences, r: sequences, b: sequences, s: tokens / 2 };
+                let at = At { n: sequences, r: sequences, b: sequences, p: 0, s: tokens / 2 };
                 let cache = counted.total(|r| &r.state_elems).at(&at) * CACHE_BYTES;
                 let bytes = counted.read_bytes(&at) + cache;
                 m.median() / sequences as f64 * bytes / ceilings.bandwidth

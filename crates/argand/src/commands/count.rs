@@ -47,7 +47,7 @@ impl Count {
         }
         let counted = Opened::open(&self.model)?.count(codec)?;
         let batch = self.batch as usize;
-        let at = At { n: batch, r: batch, b: batch, s: self.context as usize };
+        let at = At { n: batch, r: batch, b: batch, p: 0, s: self.context as usize };
         match self.json {
             true => Ok(ui::out_json(&self.as_json(&counted, &at))?),
             false => Ok(ui::out(&self.as_text(&counted, &at))?),

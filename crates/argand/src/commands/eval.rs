@@ -165,7 +165,8 @@ fn run_chunk(
         let scored = step > 0;
         let logit_rows: Vec<u32> = if scored { (0..rows).collect() } else { vec![rows - 1] };
         let tokens = &chunk[from..to];
-        let batch = StepBatch { tokens, positions: &positions, seqs: &seqs, logit_rows: &logit_rows };
+        let batch =
+            StepBatch { tokens, positions: &positions, seqs: &seqs, logit_rows: &logit_rows, ..StepBatch::default() };
         let logits = runner.step(&batch)?;
         for (i, row) in logits.chunks_exact(limits.vocab).enumerate().filter(|_| scored) {
             hear(from + i, row, chunk[from + i + 1]);

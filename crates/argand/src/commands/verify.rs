@@ -168,10 +168,9 @@ impl Verify {
             let batch = Batch {
                 tokens: &all[range.clone()],
                 positions: &positions,
-                types: &[],
                 seqs: &seqs,
                 logit_rows: &last,
-                given: &[],
+                ..Batch::default()
             };
             let what = if step == 0 { "prompt" } else { "next token" };
             let mut observer = |name: &str, values: &[f32], _: usize| {
