@@ -1,0 +1,304 @@
+//! From a picture to what a model looks at, as the `preprocessor_config.json` beside it says.
+
+use crate::{Filter, Picture, resize};
+use serde_json::Value as Json;
+
+/// Why a `preprocessor_config.json` cannot be followed, or a picture not be made to fit it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ConfigError {
+    #[error("preprocessor_config.json: field `{field}` is {found}, expected {expected}")]
+    Odd { field: &'static str, found: String, expected: &'static str },
+    #[error("a picture of {width} x {height} pixels is more than 200 times as long as wide; crop it first")]
+    Thin { width: usize, height: usize },
+}
+
+/// What models want to see of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Processor {
+    shape: Shape,
+    filter: Filter,
+    /// Transparent pictures are laid on white; without, transparency is dropped.
+    white: bool,
+    crop: Option<[usize; 2]>,
+    rescale: f32,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// Which size a picture gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    /// Its own.
+    Own,
+    /// Always that one.
+    Fixed([usize; 2]),
+    /// The shorter side is so long.
+    Shortest(usize),
+    /// Tiles of `tile` pixels on a side of the picture whose longer side is about `longest`, and the whole picture in one more.
+    Tiles { longest: usize, tile: usize },
+    /// Whole squares of `merge` times `merge` patches, in all between `least` and `most` pixels.
+    Patches { patch: usize, merge: usize, frames: usize, least: usize, most: usize },
+}
+
+/// How the values of [`Pixels`] lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Pictures of one size, pixels line by line, channels last.
+    Pictures {
+        /// How many.
+        count: usize,
+        /// Height and width of each.
+        size: [usize; 2],
+        /// Tiles above and beside each other; zeros where the picture was not cut.
+        tiles: [usize; 2],
+    },
+    /// A row for each patch, `[channels, frames, height, width]`, the patches that are merged following one another.
+    Patches {
+        /// Patches above and beside each other.
+        grid: [usize; 2],
+        /// Values of a row.
+        len: usize,
+    },
+}
+
+/// What a model looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pixels {
+    /// All values.
+    pub values: Vec<f32>,
+    /// How they lie.
+    pub layout: Layout,
+}
+
+/// Means and deviations of ImageNet's pictures, which are usual.
+const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+
+/// The largest picture that any processor makes, in pixels on a side.
+const MOST_SIDE: u64 = 1 << 14;
+
+impl Processor {
+    /// Pictures of one size, the usual way of ImageNet's classifiers: the shorter side a seventh longer, and what is in the middle.
+    pub fn imagenet(size: usize) -> Processor {
+        let [mean, std] = IMAGENET;
+        let shape = Shape::Shortest(size * 8 / 7);
+        let crop = Some([size; 2]);
+        Processor { shape, filter: Filter::Bicubic, white: true, crop, rescale: 1.0 / 255.0, mean, std }
+    }
+
+    /// What a `preprocessor_config.json` says.
+    ///
+    /// # Errors
+    /// A field that is missing or says something odd.
+    pub fn read(config: &Json) -> Result<Processor, ConfigError> {
+        let flag = |name: &str| config.get(name).and_then(Json::as_bool);
+        let kind = ["image_processor_type", "feature_extractor_type"].iter().find_map(|k| config.get(k)?.as_str());
+        let kind = kind.unwrap_or_default();
+        let resized = flag("do_resize").unwrap_or(true);
+        let mut crop = None;
+        let shape = if kind.starts_with("Qwen2VL") {
+            patches(config)?
+        } else if kind.starts_with("Idefics3") && flag("do_image_splitting").unwrap_or(true) {
+            let longest = side(config, "size", "longest_edge")?.unwrap_or(4 * 364);
+            Shape::Tiles { longest, tile: side(config, "max_image_size", "longest_edge")?.unwrap_or(364) }
+        } else if kind.starts_with("ConvNext") {
+            let size = side(config, "size", "shortest_edge")?.unwrap_or(384);
+            let share = config.get("crop_pct").and_then(Json::as_f64).unwrap_or(224.0 / 256.0);
+            if size < 384 && share > 0.1 {
+                crop = Some([size; 2]);
+                Shape::Shortest((size as f64 / share) as usize)
+            } else {
+                Shape::Fixed([size; 2])
+            }
+        } else if !resized {
+            Shape::Own
+        } else if let Some(shortest) = side(config, "size", "shortest_edge")? {
+            Shape::Shortest(shortest)
+        } else {
+            Shape::Fixed(pair(config, "size")?.ok_or_else(|| odd(config, "size", "a size"))?)
+        };
+        if flag("do_center_crop") == Some(true) {
+            crop = pair(config, "crop_size")?;
+        }
+        let filter = match config.get("resample") {
+            None => Some(Filter::Bilinear),
+            Some(number) => number.as_u64().and_then(Filter::of),
+        };
+        let colours = |name: &'static str, usual| match (flag("do_normalize"), config.get(name)) {
+            (Some(false), _) => Ok([if usual == IMAGENET[0] { 0.0 } else { 1.0 }; 3]),
+            (_, None) => Ok(usual),
+            (_, Some(values)) => {
+                let values = values.as_array().and_then(|v| v.iter().map(Json::as_f64).collect::<Option<Vec<_>>>());
+                let values = values.and_then(|v| <[f64; 3]>::try_from(v).ok());
+                values.map(|v| v.map(|v| v as f32)).ok_or_else(|| odd(config, name, "three numbers"))
+            }
+        };
+        Ok(Processor {
+            shape,
+            filter: filter.ok_or_else(|| odd(config, "resample", "1 (Lanczos), 2 (bilinear) or 3 (bicubic)"))?,
+            white: flag("do_convert_rgb").unwrap_or(false),
+            crop,
+            rescale: match (flag("do_rescale"), config.get("rescale_factor").and_then(Json::as_f64)) {
+                (Some(false), _) => 1.0,
+                (_, factor) => factor.unwrap_or(1.0 / 255.0) as f32,
+            },
+            mean: colours("image_mean", IMAGENET[0])?,
+            std: colours("image_std", IMAGENET[1])?,
+        })
+    }
+
+    /// What a model looks at of a picture.
+    ///
+    /// # Errors
+    /// A picture that cannot be made to fit.
+    pub fn pixels(&self, picture: &Picture) -> Result<Pixels, ConfigError> {
+        let picture = if self.white { picture.on_white() } else { Picture { alpha: None, ..picture.clone() } };
+        let [height, width] = picture.size;
+        let (all, tiles) = match self.shape {
+            Shape::Own => (vec![picture], [0, 0]),
+            Shape::Fixed(size) => (vec![resize(&picture, size, self.filter)], [0, 0]),
+            Shape::Shortest(side) => {
+                let long = (side as f64 * height.max(width) as f64 / height.min(width) as f64) as usize;
+                let size = if height < width { [side, long] } else { [long, side] };
+                (vec![resize(&picture, thin(size, picture.size)?, self.filter)], [0, 0])
+            }
+            Shape::Tiles { longest, tile } => self.tiles(&picture, longest, tile),
+            Shape::Patches { patch, merge, frames, least, most } => {
+                let size = whole(picture.size, patch * merge, least, most)?;
+                let values = self.coloured(&resize(&picture, size, self.filter));
+                return Ok(cut(&values, size, patch, merge, frames));
+            }
+        };
+        let cropped = all.into_iter().map(|p| match self.crop {
+            // Rounded down, also where the picture is the smaller one.
+            Some(size) => {
+                let [top, left] = [0, 1].map(|axis| (p.size[axis] as isize - size[axis] as isize).div_euclid(2));
+                p.crop(top, left, size)
+            }
+            None => p,
+        });
+        let all: Vec<Picture> = cropped.collect();
+        let (count, size) = (all.len(), all[0].size);
+        let values = all.iter().flat_map(|p| self.coloured(p)).collect();
+        Ok(Pixels { values, layout: Layout::Pictures { count, size, tiles } })
+    }
+
+    /// Bytes as values around zero.
+    fn coloured(&self, picture: &Picture) -> Vec<f32> {
+        let value = |(i, byte): (usize, &u8)| (f32::from(*byte) * self.rescale - self.mean[i % 3]) / self.std[i % 3];
+        picture.rgb.iter().enumerate().map(value).collect()
+    }
+
+    /// Idefics 3 (Laurençon et al. 2024): tiles, and the whole picture behind them.
+    fn tiles(&self, picture: &Picture, longest: usize, tile: usize) -> (Vec<Picture>, [usize; 2]) {
+        // Sides follow each other as floats do in the reference, and are even.
+        let [height, width] = picture.size;
+        let ratio = width as f64 / height as f64;
+        let even = |side: usize| side + side % 2;
+        let [height, width] = match width >= height {
+            true => [even((longest as f64 / ratio) as usize).max(1), longest],
+            false => [longest, even((longest as f64 * ratio) as usize).max(1)],
+        };
+        let first = resize(picture, [height, width], self.filter);
+        let ratio = width as f64 / height as f64;
+        let up = |side: usize| side.div_ceil(tile) * tile;
+        let size = match width >= height {
+            true => [up((up(width) as f64 / ratio) as usize).max(tile), up(width)],
+            false => [up(height), up((up(height) as f64 * ratio) as usize).max(tile)],
+        };
+        let whole = resize(&first, size, self.filter);
+        if size == [tile; 2] {
+            return (vec![whole], [0, 0]);
+        }
+        let tiles = size.map(|side| side / tile);
+        let places = (0..tiles[0]).flat_map(|y| (0..tiles[1]).map(move |x| (y, x)));
+        let mut all: Vec<_> =
+            places.map(|(y, x)| whole.crop((y * tile) as isize, (x * tile) as isize, [tile; 2])).collect();
+        all.push(resize(&whole, [tile; 2], self.filter));
+        (all, tiles)
+    }
+}
+
+fn odd(config: &Json, field: &'static str, expected: &'static str) -> ConfigError {
+    ConfigError::Odd { field, found: config.get(field).map_or("missing".into(), Json::to_string), expected }
+}
+
+/// A number of pixels, if it is there.
+fn pixels(config: &Json, field: &'static str, value: Option<&Json>) -> Result<Option<usize>, ConfigError> {
+    match value.map(|v| v.as_u64().filter(|v| (1..=MOST_SIDE).contains(v))) {
+        None => Ok(None),
+        Some(Some(v)) => Ok(Some(v as usize)),
+        Some(None) => Err(odd(config, field, "pixels from 1 to 16384")),
+    }
+}
+
+fn side(config: &Json, field: &'static str, name: &str) -> Result<Option<usize>, ConfigError> {
+    pixels(config, field, config.get(field).and_then(|v| v.get(name)))
+}
+
+/// Height and width, or one number for both.
+fn pair(config: &Json, field: &'static str) -> Result<Option<[usize; 2]>, ConfigError> {
+    match config.get(field) {
+        Some(number @ Json::Number(_)) => Ok(pixels(config, field, Some(number))?.map(|v| [v; 2])),
+        _ => Ok(side(config, field, "height")?.zip(side(config, field, "width")?).map(|(h, w)| [h, w])),
+    }
+}
+
+/// Qwen2-VL (Wang et al. 2024).
+fn patches(config: &Json) -> Result<Shape, ConfigError> {
+    let number = |field: &'static str, usual| Ok(pixels(config, field, config.get(field))?.unwrap_or(usual));
+    let area = |old: &'static str, new: &str, usual: usize| {
+        let value = config.get(old).or_else(|| config.get("size")?.get(new));
+        value.map_or(Some(usual), |v| v.as_u64().map(|v| v as usize)).filter(|v| (1..=crate::MOST_PIXELS).contains(v))
+    };
+    let areas = area("min_pixels", "shortest_edge", 56 * 56).zip(area("max_pixels", "longest_edge", 28 * 28 * 1280));
+    let (least, most) = areas.ok_or_else(|| odd(config, "max_pixels", "at least 1 and at most 67108864"))?;
+    let [patch, merge] = [number("patch_size", 14)?, number("merge_size", 2)?];
+    Ok(Shape::Patches { patch, merge, frames: number("temporal_patch_size", 2)?, least, most })
+}
+
+/// The size, unless it is far longer than wide: resized such a picture could be of any length.
+fn thin(size: [usize; 2], from: [usize; 2]) -> Result<[usize; 2], ConfigError> {
+    match from[0].max(from[1]) > 200 * from[0].min(from[1]) {
+        true => Err(ConfigError::Thin { width: from[1], height: from[0] }),
+        false => Ok(size),
+    }
+}
+
+/// Sides that are whole multiples of `unit`, with an area between `least` and `most` and about the shape of the picture.
+fn whole(from: [usize; 2], unit: usize, least: usize, most: usize) -> Result<[usize; 2], ConfigError> {
+    let sides = from.map(|side| side as f64);
+    let units = |f: &dyn Fn(f64) -> f64| sides.map(|side| f(side / unit as f64) as usize * unit);
+    let near = thin(units(&f64::round_ties_even), from)?;
+    let area = sides[0] * sides[1];
+    Ok(match near[0] * near[1] {
+        a if a > most => {
+            let shrink = (area / most as f64).sqrt();
+            sides.map(|side| ((side / shrink / unit as f64).floor() as usize * unit).max(unit))
+        }
+        a if a < least => {
+            let grow = (least as f64 / area).sqrt();
+            sides.map(|side| (side * grow / unit as f64).ceil() as usize * unit)
+        }
+        _ => near,
+    })
+}
+
+/// Patches as rows; a picture is as many equal frames as a patch is deep.
+fn cut(values: &[f32], size: [usize; 2], patch: usize, merge: usize, frames: usize) -> Pixels {
+    let (grid, len) = (size.map(|side| side / patch), 3 * frames * patch * patch);
+    let mut out = Vec::with_capacity(grid[0] * grid[1] * len);
+    for i in 0..grid[0] * grid[1] {
+        // Which square of merged patches, and which patch in it.
+        let (square, inner) = (i / (merge * merge), i % (merge * merge));
+        let top = (square / (grid[1] / merge) * merge + inner / merge) * patch;
+        let left = (square % (grid[1] / merge) * merge + inner % merge) * patch;
+        for channel in 0..3 {
+            for _ in 0..frames {
+                let places = (0..patch * patch).map(|p| (top + p / patch) * size[1] + left + p % patch);
+                out.extend(places.map(|pixel| values[3 * pixel + channel]));
+            }
+        }
+    }
+    Pixels { values: out, layout: Layout::Patches { grid, len } }
+}
