@@ -1,4 +1,5 @@
-"""Convolutional networks: ResNet and MobileNetV2 of transformers, an EfficientNet-Lite and the DCGAN generator in torch.
+"""Convolutional networks: ResNet and MobileNetV2 of transformers; an EfficientNet-Lite, the DCGAN generator, a CRNN and a detector of
+speech in torch.
 
 Values of pictures are [images x height x width, channels], the last fastest."""
 
@@ -87,6 +88,78 @@ class Generator(nn.Module):
         return self.main(latent)
 
 
+class BothWays(nn.Module):
+    """An LSTM in both directions and a projection, as EasyOCR names them."""
+
+    def __init__(self, inputs, hidden, outputs):
+        super().__init__()
+        self.rnn = nn.LSTM(inputs, hidden, bidirectional=True, batch_first=True)
+        self.linear = nn.Linear(hidden * 2, outputs)
+
+    def forward(self, x):
+        return self.linear(self.rnn(x)[0])
+
+
+class Crnn(nn.Module):
+    """The recogniser of EasyOCR's second generation (Shi et al. 2015), with its names."""
+
+    def __init__(self, config):
+        super().__init__()
+        c = config["network_params"]
+        n, hidden = c["output_channel"], c["hidden_size"]
+        conv = lambda a, b: [nn.Conv2d(a, b, 3, 1, 1), nn.ReLU()]  # noqa: E731
+        normed = [nn.Conv2d(n, n, 3, 1, 1, bias=False), nn.BatchNorm2d(n), nn.ReLU()]
+        self.FeatureExtraction = nn.Module()
+        self.FeatureExtraction.ConvNet = nn.Sequential(
+            *conv(c["input_channel"], n // 8), nn.MaxPool2d(2, 2),
+            *conv(n // 8, n // 4), nn.MaxPool2d(2, 2),
+            *conv(n // 4, n // 2), *conv(n // 2, n // 2), nn.MaxPool2d((2, 1), (2, 1)),
+            nn.Conv2d(n // 2, n, 3, 1, 1, bias=False), nn.BatchNorm2d(n), nn.ReLU(),
+            *normed, nn.MaxPool2d((2, 1), (2, 1)),
+            nn.Conv2d(n, n, 2, 1, 0), nn.ReLU(),
+        )  # fmt: skip
+        self.SequenceModeling = nn.Sequential(BothWays(n, hidden, hidden), BothWays(hidden, hidden, hidden))
+        self.Prediction = nn.Linear(hidden, len(config["character_list"]) + 1)
+
+    def forward(self, x):
+        # Columns become a sequence.
+        x = self.FeatureExtraction.ConvNet(x).mean(2).transpose(1, 2)
+        return self.Prediction(self.SequenceModeling(x))
+
+
+class Voice(nn.Module):
+    """silero's detector of speech, with its names: chunks [count, samples] to rows, and rows to probabilities."""
+
+    def __init__(self, config):
+        super().__init__()
+        n, widths = config["n_fft"], config["widths"]
+        self.bins, self.hop, self.strides = n // 2 + 1, config["hop_length"], config["strides"]
+        self.stft_conv = nn.Conv1d(1, 2 * self.bins, n, self.hop, bias=False)
+        for i, (a, b) in enumerate(zip([self.bins, *widths], widths), 1):
+            setattr(self, f"conv{i}", nn.Conv1d(a, b, 3, self.strides[i - 1], 1))
+        self.lstm_cell = nn.LSTMCell(widths[-1], config["hidden_size"])
+        self.final_conv = nn.Conv1d(config["hidden_size"], 1, 1)
+
+    def mirrored(self, chunks):
+        """Chunks with a quarter of a window of their own ends mirrored behind them."""
+        return nn.functional.pad(chunks[:, None], (0, self.stft_conv.kernel_size[0] // 4), mode="reflect")
+
+    def forward(self, chunks):
+        x = self.stft_conv(chunks.flatten(1)[:, None])
+        x = (x[:, : self.bins] ** 2 + x[:, self.bins :] ** 2).sqrt()
+        for i in range(1, len(self.strides) + 1):
+            x = getattr(self, f"conv{i}")(x).relu()
+        return x.squeeze(-1)
+
+    def listen(self, rows):
+        """The probability of speech of each row, one after another."""
+        state, found = None, []
+        for row in rows:
+            state = self.lstm_cell(row[None], state)
+            found.append(self.final_conv(state[0].relu()[..., None]).sigmoid().flatten())
+        return torch.stack(found)
+
+
 def stage(width, depth, expand, kernel, stride):
     """A stage of EfficientNet-Lite."""
     return {"width": width, "depth": depth, "expand": expand, "kernel": kernel, "stride": stride}
@@ -145,6 +218,23 @@ LITE = {
 }
 LITE_TAPS = {"embd": "stem", "head": "head"} | {f"layers.{i}": f"blocks.{i}" for i in range(5)}
 LITE_TAPS |= {f"layers.1.{name}": f"blocks.1.{name}" for name in ("expand", "depthwise", "project")}
+CRNN = {
+    "model_type": "crnn",
+    "imgH": 32,
+    "network_params": {"input_channel": 1, "output_channel": 16, "hidden_size": 5},
+    "character_list": "abc d",
+}
+CRNN_TAPS = {f"rnn.{i}": f"SequenceModeling.{i}" for i in range(2)}
+VOICE = {
+    "model_type": "silero_vad",
+    "n_fft": 8,
+    "hop_length": 4,
+    "widths": [7, 5, 6, 9],
+    "strides": [1, 2, 2, 1],
+    "hidden_size": 9,
+    "chunk_samples": 16,
+    "context_samples": 2,
+}
 DCGAN = {"model_type": "dcgan", "latent": 7, "widths": [10, 6]}
 DCGAN_TAPS = {"layers.0": "main.2", "layers.1": "main.5"}
 
@@ -155,6 +245,8 @@ VARIANTS = {
     "mobilenet_v2": (MOBILENET, None, MOBILENET_TAPS, (1, 3, 33, 29)),
     "efficientnet_lite": (LITE, Lite, LITE_TAPS, (2, 3, 18, 21)),
     "dcgan": (DCGAN, Generator, DCGAN_TAPS, (2, 7, 1, 1)),
+    "crnn": (CRNN, Crnn, CRNN_TAPS, (2, 1, 32, 23)),
+    "silero_vad": (VOICE, Voice, {}, (5, 1, 1, 20)),
 }
 
 
@@ -165,6 +257,8 @@ def golden(model, random, taps, shape):
     pixels = torch.randn(shape, generator=random)
     with torch.inference_mode():
         output = model(pixels.to(next(model.parameters()).dtype))
+        if isinstance(model, Voice):
+            recorder.put("speech", model.listen(output))
     recorder.put("output", output if torch.is_tensor(output) else output.logits)
     return {"input_a": pixels} | {f"a/{name}": value for name, value in recorder.values.items()}
 

@@ -10,7 +10,6 @@ use argand_cpu::{Batch, Seq};
 use argand_graph::Graph;
 use argand_models::encoder::{Head, label_names};
 use argand_text::{Sequence, Tokenizer};
-use argand_weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,7 +34,7 @@ impl Encoder {
     /// # Errors
     /// Anything that is wrong with the files, a model that is no encoder, or too little memory.
     pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(Loading)) -> Result<Encoder, LoadError> {
-        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let checkpoint = Arc::new(options.open(path)?);
         let file = || path.display().to_string();
         let model = crate::load::open(&checkpoint, None, options)?;
         if !both_ways(&model.graph) {

@@ -9,6 +9,7 @@
 mod encoder;
 mod engine;
 pub mod labels;
+pub mod listen;
 mod load;
 pub mod lookup;
 pub mod mock;
@@ -29,9 +30,10 @@ pub mod vision;
 
 pub use encoder::{Encoder, both_ways};
 pub use engine::{Engine, EngineOptions, EngineUse};
+pub use listen::SpeechDetector;
 pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;
-pub use network::{Input, Network};
+pub use network::{Input, Network, Seeing, sees};
 pub use pair::{Comparison, Pair};
 pub use picture::{MarksSpent, PictureRows};
 pub use request::{AddError, Event, Request, SeqId, SessionId, TextStream, Usage};

@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub head: Option<Head>,
     /// Number format that matrices of plain floats are rounded to at loading, for integer products; as stored unless said.
     pub quantize: Option<Codec>,
+    /// Configuration instead of the `config.json` beside the weights.
+    pub config: Option<serde_json::Value>,
 }
 
 impl Default for LoadOptions {
@@ -63,11 +65,20 @@ impl Default for LoadOptions {
             max_rows: 512,
             head: None,
             quantize: None,
+            config: None,
         }
     }
 }
 
 impl LoadOptions {
+    /// Opens the files of a model.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_as`].
+    pub fn open(&self, path: &Path) -> Result<Checkpoint, argand_weights::Error> {
+        Checkpoint::open_as(path, self.config.as_ref())
+    }
+
     /// What an executor needs to know.
     pub(crate) fn resolved(&self, pages: usize) -> Result<Options, TierError> {
         Ok(Options {
@@ -137,7 +148,7 @@ impl Model {
     /// # Errors
     /// Anything that is wrong with the file, or too little memory.
     pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(Loading)) -> Result<Model, LoadError> {
-        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let checkpoint = Arc::new(options.open(path)?);
         let file = path.display().to_string();
         let model = open(&checkpoint, options.context, options)?;
         if both_ways(&model.graph) {

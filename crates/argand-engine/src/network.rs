@@ -4,11 +4,19 @@ use crate::load::{LoadError, LoadOptions, Loading};
 use crate::source::Source;
 use argand_cpu::kv::PAGE_TOKENS;
 use argand_cpu::{Batch, Error, Executor, Observer, Seq};
-use argand_graph::Graph;
+use argand_graph::{Graph, Op};
 use argand_models::Model;
 use argand_weights::Checkpoint;
 use std::borrow::Cow;
 use std::sync::Arc;
+
+/// The name by which pictures come in.
+const PIXELS: &str = "pixels";
+
+/// Whether a model looks at pictures: they are brought in by a step.
+pub fn sees(graph: &Graph) -> bool {
+    graph.body.iter().any(|(_, node)| matches!(&node.op, Op::Given { name, .. } if name == PIXELS))
+}
 
 /// A loaded network.
 pub struct Network {
@@ -74,7 +82,7 @@ impl Network {
     /// # Errors
     /// Pixels of another size, too little memory.
     pub fn pictures(&mut self, count: usize, pixels: &[f32]) -> Result<&[f32], Error> {
-        self.run(&vec![0; count], &Input { given: &[("pixels", pixels)], ..Input::default() }, None)
+        self.run(&vec![0; count], &Input { given: &[(PIXELS, pixels)], ..Input::default() }, None)
     }
 
     /// Runs sequences of `rows` tokens or frames each; pictures have none. Named values are shown to `observer`.
@@ -101,5 +109,49 @@ impl Network {
         let batch =
             Batch { tokens, positions, coordinates, placed, logit_rows, given, seqs: &seqs, ..Batch::default() };
         self.executor.observed_step(&batch, observer)
+    }
+}
+
+/// A checkpoint that looks at pictures of any size. Another size is another graph, so the network of the last size is kept.
+pub struct Seeing {
+    checkpoint: Arc<Checkpoint>,
+    options: LoadOptions,
+    network: Option<([usize; 2], Network)>,
+}
+
+impl Seeing {
+    /// Of an opened checkpoint; weights are read once the size of pictures is known.
+    pub fn new(checkpoint: Arc<Checkpoint>, options: LoadOptions) -> Seeing {
+        Seeing { checkpoint, options, network: None }
+    }
+
+    /// The files of the model.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The network for pictures of that height and width.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub fn network(&mut self, size: [usize; 2], progress: &mut dyn FnMut(Loading)) -> Result<&mut Network, LoadError> {
+        let network = match self.network.take() {
+            Some((last, network)) if last == size => network,
+            _ => {
+                let model = Model::for_pictures(&self.checkpoint, size)?;
+                Network::load(&self.checkpoint, &model, &model.graph, &self.options, progress)?
+            }
+        };
+        Ok(&mut self.network.insert((size, network)).1)
+    }
+
+    /// Looks at `count` pictures of that height and width, `[count x height x width, channels]`.
+    ///
+    /// # Errors
+    /// As [`Network::load`] and [`Network::pictures`].
+    pub fn look(&mut self, size: [usize; 2], count: usize, pixels: &[f32]) -> Result<&[f32], LoadError> {
+        let file = self.checkpoint.path().display().to_string();
+        let network = self.network(size, &mut |_| {})?;
+        network.pictures(count, pixels).map_err(|error| LoadError::Executor { file, error })
     }
 }

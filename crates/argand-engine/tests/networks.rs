@@ -3,7 +3,7 @@
 use argand_cpu::kv::KvType;
 use argand_cpu::tier::Tier;
 use argand_engine::labels::{crf::Crf, ctc};
-use argand_engine::{Input, LoadOptions, Network, Speller};
+use argand_engine::{Input, LoadOptions, Network, SpeechDetector, Speller};
 use argand_models::Model;
 use argand_weights::Checkpoint;
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ fn seen(network: &mut Network, rows: &[usize], input: &Input<'_>) -> (BTreeMap<S
 #[test]
 fn convolutional_networks_agree_with_torch() {
     let mut compared = 0;
-    for dir in fixtures("tiny_cnn", 5) {
+    for dir in fixtures("tiny_cnn", 7) {
         let checkpoint = Arc::new(Checkpoint::open(&dir).unwrap());
         let golden = tensors(dir.join("golden.safetensors"));
         let input = &golden["input_a"];
@@ -162,6 +162,29 @@ fn words_are_spelled_as_torch_spells_them() {
         assert_near(&seen["enc"], &golden[&format!("{run}/enc")].1, letters.len(), &format!("run {run}: enc"));
         let mut speller = Speller::load(&checkpoint, &model, options).unwrap();
         assert_eq!(speller.spell(&letters).unwrap(), ids(&format!("generated_{run}")), "run {run}");
+    }
+}
+
+#[test]
+fn speech_is_told_as_torch_tells_it() {
+    let dir = fixtures("tiny_cnn", 7).into_iter().find(|d| d.ends_with("silero_vad")).unwrap();
+    let checkpoint = Arc::new(Checkpoint::open(&dir).unwrap());
+    let golden = tensors(dir.join("golden.safetensors"));
+    let model = Model::open(&checkpoint, None).unwrap();
+    let rows = &golden["a/output"].1;
+    let listener = model.read(argand_models::pages::silero_vad::listener).unwrap();
+    for options in ways() {
+        let mut ear = Network::load(&checkpoint, &model, &listener, &options, &mut |_| {}).unwrap();
+        let given = [("chunks", rows.as_slice())];
+        let found = ear.run(&[5], &Input { tokens: &[], given: &given }, None).unwrap();
+        assert_near(found, &golden["a/speech"].1, 5, "speech");
+        // A whole number of chunks, and some samples more: the end is filled up with silence.
+        let samples: Vec<f32> = (0..16 * 70 + 3).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut detector = SpeechDetector::load(&checkpoint, &model, &options).unwrap();
+        let all = detector.probabilities(&samples).unwrap();
+        assert_eq!((all.len(), detector.chunk()), (71, 16));
+        assert_eq!(detector.probabilities(&samples[..16 * 70]).unwrap(), all[..70]);
+        assert!(detector.probabilities(&[]).unwrap().is_empty());
     }
 }
 

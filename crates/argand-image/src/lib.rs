@@ -1,4 +1,4 @@
-//! Pictures: decoding, resizing, and what models want to see.
+//! Pictures: decoding, resizing, what models want to see, and where lines of text are.
 //!
 //! Files are hostile: their size is compared with bounds before any memory is taken. Resizing is that of Pillow to the bit, because
 //! models were trained with it. This crate knows nothing of models but the `preprocessor_config.json` that lies beside them.
@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod lines;
 mod process;
 mod resize;
 
 pub use decode::{Error, MOST_PIXELS, decode, open};
+pub use lines::{Place, lines};
 pub use process::{ConfigError, Layout, Pixels, Processor};
 pub use resize::{Filter, resize};
 
@@ -49,8 +51,17 @@ impl Picture {
         Picture::new(self.size, rgb)
     }
 
+    /// Grey of each pixel as Pillow makes it (ITU-R BT.601).
+    pub fn grey(&self) -> Vec<u8> {
+        let grey = |c: &[u8]| {
+            let sum = 19595 * u32::from(c[0]) + 38470 * u32::from(c[1]) + 7471 * u32::from(c[2]) + 0x8000;
+            (sum >> 16) as u8
+        };
+        self.rgb.chunks_exact(3).map(grey).collect()
+    }
+
     /// Part of the picture; what lies outside of it is black.
-    pub(crate) fn crop(&self, top: isize, left: isize, size: [usize; 2]) -> Picture {
+    pub fn crop(&self, top: isize, left: isize, size: [usize; 2]) -> Picture {
         let [height, width] = self.size;
         let mut rgb = vec![0; 3 * size[0] * size[1]];
         for (i, to) in rgb.chunks_exact_mut(3).enumerate() {

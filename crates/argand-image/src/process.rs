@@ -3,12 +3,12 @@
 use crate::{Filter, Picture, resize};
 use serde_json::Value as Json;
 
-/// Why a `preprocessor_config.json` cannot be followed, or a picture not be made to fit it.
+/// Why what a configuration says of pictures cannot be followed, or a picture not be made to fit it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ConfigError {
-    #[error("preprocessor_config.json: field `{field}` is {found}, expected {expected}")]
-    Odd { field: &'static str, found: String, expected: &'static str },
+    #[error("{file}: field `{field}` is {found}, expected {expected}")]
+    Odd { file: &'static str, field: &'static str, found: String, expected: &'static str },
     #[error("a picture of {width} x {height} pixels is more than 200 times as long as wide; crop it first")]
     Thin { width: usize, height: usize },
 }
@@ -20,10 +20,28 @@ pub struct Processor {
     filter: Filter,
     /// Transparent pictures are laid on white; without, transparency is dropped.
     white: bool,
-    crop: Option<[usize; 2]>,
+    crop: Option<Crop>,
+    /// Blue, green and red go in.
+    flipped: bool,
     rescale: f32,
     mean: [f32; 3],
     std: [f32; 3],
+}
+
+/// The middle of a picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Crop {
+    size: [usize; 2],
+    /// Where the middle falls between two pixels, the even one is taken (torchvision) and not the first (transformers).
+    even: bool,
+}
+
+impl Crop {
+    /// Where it begins, along an axis of so many pixels.
+    fn start(&self, axis: usize, pixels: usize) -> isize {
+        let rest = pixels as isize - self.size[axis] as isize;
+        if self.even { (rest as f64 / 2.0).round_ties_even() as isize } else { rest.div_euclid(2) }
+    }
 }
 
 /// Which size a picture gets.
@@ -78,12 +96,44 @@ const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 const MOST_SIDE: u64 = 1 << 14;
 
 impl Processor {
-    /// Pictures of one size, the usual way of ImageNet's classifiers: the shorter side a seventh longer, and what is in the middle.
-    pub fn imagenet(size: usize) -> Processor {
-        let [mean, std] = IMAGENET;
-        let shape = Shape::Shortest(size * 8 / 7);
-        let crop = Some([size; 2]);
-        Processor { shape, filter: Filter::Bicubic, white: true, crop, rescale: 1.0 / 255.0, mean, std }
+    /// What the `pretrained_cfg` of timm's configurations says: the side of the pictures, which part of a picture is cut out,
+    /// means and deviations.
+    ///
+    /// # Errors
+    /// A field that is missing or says something odd.
+    pub fn timm(config: &Json) -> Result<Processor, ConfigError> {
+        const FILE: &str = "config.json, pretrained_cfg";
+        let odd = |field, expected| Err(odd(FILE, config, field, expected));
+        let size = config.get("input_size").and_then(Json::as_array).map(Vec::as_slice);
+        let side = |v: &Json| v.as_u64().filter(|v| (1..=MOST_SIDE).contains(v)).map(|v| v as usize);
+        let size = match size {
+            Some([_, height, width]) => side(height).zip(side(width)).map(|(height, width)| [height, width]),
+            _ => None,
+        };
+        let Some(size) = size else { return odd("input_size", "channels, height and width, from 1 to 16384 pixels") };
+        let share = match config.get("crop_pct") {
+            None => 0.875,
+            Some(share) => match share.as_f64().filter(|s| (0.1..=1.0).contains(s)) {
+                Some(share) => share,
+                None => return odd("crop_pct", "a share between 0.1 and 1"),
+            },
+        };
+        let larger = size.map(|side| (side as f64 / share).floor() as usize);
+        let shape = match config.get("crop_mode").map(Json::as_str) {
+            None | Some(Some("center")) if size[0] == size[1] => Shape::Shortest(larger[0]),
+            Some(Some("squash")) => Shape::Fixed(larger),
+            _ => return odd("crop_mode", "center for squares, or squash"),
+        };
+        let filter = match config.get("interpolation").map(Json::as_str) {
+            None | Some(Some("bilinear")) => Filter::Bilinear,
+            Some(Some("bicubic")) => Filter::Bicubic,
+            Some(Some("lanczos")) => Filter::Lanczos,
+            _ => return odd("interpolation", "bilinear, bicubic or lanczos"),
+        };
+        let colours = |name, usual| colours(FILE, config, name, usual);
+        let (mean, std) = (colours("mean", IMAGENET[0])?, colours("std", IMAGENET[1])?);
+        let crop = Some(Crop { size, even: true });
+        Ok(Processor { shape, filter, white: false, crop, flipped: false, rescale: 1.0 / 255.0, mean, std })
     }
 
     /// What a `preprocessor_config.json` says.
@@ -115,7 +165,7 @@ impl Processor {
         } else if let Some(shortest) = side(config, "size", "shortest_edge")? {
             Shape::Shortest(shortest)
         } else {
-            Shape::Fixed(pair(config, "size")?.ok_or_else(|| odd(config, "size", "a size"))?)
+            Shape::Fixed(pair(config, "size")?.ok_or_else(|| odd(FILE, config, "size", "a size"))?)
         };
         if flag("do_center_crop") == Some(true) {
             crop = pair(config, "crop_size")?;
@@ -124,26 +174,20 @@ impl Processor {
             None => Some(Filter::Bilinear),
             Some(number) => number.as_u64().and_then(Filter::of),
         };
-        let colours = |name: &'static str, usual| match (flag("do_normalize"), config.get(name)) {
-            (Some(false), _) => Ok([if usual == IMAGENET[0] { 0.0 } else { 1.0 }; 3]),
-            (_, None) => Ok(usual),
-            (_, Some(values)) => {
-                let values = values.as_array().and_then(|v| v.iter().map(Json::as_f64).collect::<Option<Vec<_>>>());
-                let values = values.and_then(|v| <[f64; 3]>::try_from(v).ok());
-                values.map(|v| v.map(|v| v as f32)).ok_or_else(|| odd(config, name, "three numbers"))
-            }
-        };
+        let plain = flag("do_normalize") == Some(false);
+        let colours = |name, usual, none: f32| if plain { Ok([none; 3]) } else { colours(FILE, config, name, usual) };
         Ok(Processor {
             shape,
-            filter: filter.ok_or_else(|| odd(config, "resample", "1 (Lanczos), 2 (bilinear) or 3 (bicubic)"))?,
+            filter: filter.ok_or_else(|| odd(FILE, config, "resample", "1 (Lanczos), 2 (bilinear) or 3 (bicubic)"))?,
             white: flag("do_convert_rgb").unwrap_or(false),
-            crop,
+            crop: crop.map(|size| Crop { size, even: false }),
+            flipped: flag("do_flip_channel_order").unwrap_or(false),
             rescale: match (flag("do_rescale"), config.get("rescale_factor").and_then(Json::as_f64)) {
                 (Some(false), _) => 1.0,
                 (_, factor) => factor.unwrap_or(1.0 / 255.0) as f32,
             },
-            mean: colours("image_mean", IMAGENET[0])?,
-            std: colours("image_std", IMAGENET[1])?,
+            mean: colours("image_mean", IMAGENET[0], 0.0)?,
+            std: colours("image_std", IMAGENET[1], 1.0)?,
         })
     }
 
@@ -170,11 +214,7 @@ impl Processor {
             }
         };
         let cropped = all.into_iter().map(|p| match self.crop {
-            // Rounded down, also where the picture is the smaller one.
-            Some(size) => {
-                let [top, left] = [0, 1].map(|axis| (p.size[axis] as isize - size[axis] as isize).div_euclid(2));
-                p.crop(top, left, size)
-            }
+            Some(crop) => p.crop(crop.start(0, p.size[0]), crop.start(1, p.size[1]), crop.size),
             None => p,
         });
         let all: Vec<Picture> = cropped.collect();
@@ -183,10 +223,23 @@ impl Processor {
         Ok(Pixels { values, layout: Layout::Pictures { count, size, tiles } })
     }
 
+    /// Height and width of what [`pixels`](Self::pixels) makes of any picture, where they do not depend on it.
+    pub fn size(&self) -> Option<[usize; 2]> {
+        match (self.shape, self.crop) {
+            (Shape::Tiles { .. } | Shape::Patches { .. }, _) => None,
+            (_, Some(crop)) => Some(crop.size),
+            (Shape::Fixed(size), None) => Some(size),
+            _ => None,
+        }
+    }
+
     /// Bytes as values around zero.
     fn coloured(&self, picture: &Picture) -> Vec<f32> {
-        let value = |(i, byte): (usize, &u8)| (f32::from(*byte) * self.rescale - self.mean[i % 3]) / self.std[i % 3];
-        picture.rgb.iter().enumerate().map(value).collect()
+        let value = |i: usize| {
+            let colour = if self.flipped { i - i % 3 + 2 - i % 3 } else { i };
+            (f32::from(picture.rgb[colour]) * self.rescale - self.mean[i % 3]) / self.std[i % 3]
+        };
+        (0..picture.rgb.len()).map(value).collect()
     }
 
     /// Idefics 3 (Laurençon et al. 2024): tiles, and the whole picture behind them.
@@ -219,8 +272,19 @@ impl Processor {
     }
 }
 
-fn odd(config: &Json, field: &'static str, expected: &'static str) -> ConfigError {
-    ConfigError::Odd { field, found: config.get(field).map_or("missing".into(), Json::to_string), expected }
+/// Where transformers' processors are described.
+const FILE: &str = "preprocessor_config.json";
+
+/// A number for each colour.
+fn colours(file: &'static str, config: &Json, name: &'static str, usual: [f32; 3]) -> Result<[f32; 3], ConfigError> {
+    let Some(values) = config.get(name) else { return Ok(usual) };
+    let values = values.as_array().and_then(|v| v.iter().map(Json::as_f64).collect::<Option<Vec<_>>>());
+    let values = values.and_then(|v| <[f64; 3]>::try_from(v).ok());
+    values.map(|v| v.map(|v| v as f32)).ok_or_else(|| odd(file, config, name, "three numbers"))
+}
+
+fn odd(file: &'static str, config: &Json, field: &'static str, expected: &'static str) -> ConfigError {
+    ConfigError::Odd { file, field, found: config.get(field).map_or("missing".into(), Json::to_string), expected }
 }
 
 /// A number of pixels, if it is there.
@@ -228,7 +292,7 @@ fn pixels(config: &Json, field: &'static str, value: Option<&Json>) -> Result<Op
     match value.map(|v| v.as_u64().filter(|v| (1..=MOST_SIDE).contains(v))) {
         None => Ok(None),
         Some(Some(v)) => Ok(Some(v as usize)),
-        Some(None) => Err(odd(config, field, "pixels from 1 to 16384")),
+        Some(None) => Err(odd(FILE, config, field, "pixels from 1 to 16384")),
     }
 }
 
@@ -252,7 +316,7 @@ fn patches(config: &Json) -> Result<Shape, ConfigError> {
         value.map_or(Some(usual), |v| v.as_u64().map(|v| v as usize)).filter(|v| (1..=crate::MOST_PIXELS).contains(v))
     };
     let areas = area("min_pixels", "shortest_edge", 56 * 56).zip(area("max_pixels", "longest_edge", 28 * 28 * 1280));
-    let (least, most) = areas.ok_or_else(|| odd(config, "max_pixels", "at least 1 and at most 67108864"))?;
+    let (least, most) = areas.ok_or_else(|| odd(FILE, config, "max_pixels", "at least 1 and at most 67108864"))?;
     let [patch, merge] = [number("patch_size", 14)?, number("merge_size", 2)?];
     Ok(Shape::Patches { patch, merge, frames: number("temporal_patch_size", 2)?, least, most })
 }

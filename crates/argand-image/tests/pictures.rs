@@ -119,6 +119,47 @@ fn huge_pictures_are_refused_by_their_header() {
     assert!(decode("huge.jpg", &jpeg).is_err());
 }
 
+/// What transformers and timm say of one and the same thing.
+#[test]
+fn configurations_of_timm_are_followed() {
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    // Half of what is cut away is a whole number of pixels, so that both begin at the same one.
+    let timm = r#"{"input_size": [3, 12, 12], "crop_pct": 0.75, "interpolation": "bicubic", "mean": [0.5, 0.4, 0.3]}"#;
+    let own = r#"{"size": {"shortest_edge": 16}, "do_center_crop": true, "crop_size": 12, "resample": 3,
+        "image_mean": [0.5, 0.4, 0.3], "image_std": [0.229, 0.224, 0.225]}"#;
+    let (timm, own) = (Processor::timm(&json(timm)).unwrap(), Processor::read(&json(own)).unwrap());
+    assert_eq!((timm.size(), own.size()), (Some([12, 12]), Some([12, 12])));
+    let square = resize(&picture("wide"), [40, 40], Filter::Bilinear);
+    let (found, expected) = (timm.pixels(&square).unwrap(), own.pixels(&square).unwrap());
+    assert_eq!(found.layout, expected.layout);
+    assert!(found.values.iter().zip(&expected.values).all(|(a, b)| (a - b).abs() < 1e-5));
+    // Where the middle falls between two pixels, torchvision takes the even one: 3 pixels of 16 go, and one or two are before.
+    let odd = Processor::timm(&json(r#"{"input_size": [3, 13, 13], "crop_pct": 0.8}"#)).unwrap().pixels(&square).unwrap();
+    let whole = resize(&square, [16, 16], Filter::Bilinear);
+    let red = (f32::from(whole.crop(2, 2, [13, 13]).rgb[0]) / 255.0 - 0.485) / 0.229;
+    assert!((odd.values[0] - red).abs() < 1e-5, "{} for {red}", odd.values[0]);
+    for text in [
+        "{}",
+        r#"{"input_size": [3, 0, 5]}"#,
+        r#"{"input_size": [3, 8, 8], "crop_pct": 0}"#,
+        r#"{"input_size": [3, 8, 8], "crop_mode": "border"}"#,
+        r#"{"input_size": [3, 8, 9]}"#,
+        r#"{"input_size": [3, 8, 8], "interpolation": "random"}"#,
+        r#"{"input_size": [3, 8, 8], "std": [1]}"#,
+    ] {
+        assert!(Processor::timm(&json(text)).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn colours_are_turned_round_where_a_model_wants_blue_first() {
+    let config = r#"{"do_resize": false, "do_rescale": false, "image_mean": [1, 2, 3], "image_std": [1, 1, 1],
+        "do_flip_channel_order": true}"#;
+    let processor = Processor::read(&serde_json::from_str(config).unwrap()).unwrap();
+    let found = processor.pixels(&Picture::new([1, 2], vec![10, 20, 30, 40, 50, 60])).unwrap();
+    assert_eq!(found.values, [29.0, 18.0, 7.0, 59.0, 48.0, 37.0]);
+}
+
 #[test]
 fn odd_configurations_are_refused() {
     let read = |text: &str| Processor::read(&serde_json::from_str(text).unwrap());

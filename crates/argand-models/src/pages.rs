@@ -15,6 +15,7 @@ pages! {
     bert
     bloom
     clip
+    crnn
     dcgan
     deepseek
     distilbert
@@ -44,6 +45,7 @@ pages! {
     recurrent
     resnet
     siglip
+    silero_vad
     smollm3
     smolvlm
     vit

@@ -80,6 +80,27 @@ impl Checkpoint {
         }
     }
 
+    /// As [`open`](Self::open), with that configuration instead of the `config.json` beside the weights.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and a GGUF file, which carries its own configuration.
+    pub fn open_as(path: impl AsRef<Path>, config: Option<&serde_json::Value>) -> Result<Self, Error> {
+        let mut checkpoint = Self::open(path)?;
+        match config {
+            Some(_) if checkpoint.format == Format::Gguf => Err(Error::Unsupported {
+                file: checkpoint.path,
+                field: "metadata".to_owned(),
+                found: "another configuration than the file's own".to_owned(),
+                advice: "leave it out".to_owned(),
+            }),
+            Some(config) => {
+                checkpoint.config = Some(config.clone());
+                Ok(checkpoint)
+            }
+            None => Ok(checkpoint),
+        }
+    }
+
     /// Reads a model of one file from memory; errors call it `name`. The format is told by the first bytes.
     ///
     /// # Errors
@@ -254,7 +275,7 @@ impl Checkpoint {
         &self.metadata
     }
 
-    /// The parsed `config.json` beside the weights.
+    /// The parsed `config.json` beside the weights, or what was given instead.
     pub fn config(&self) -> Option<&serde_json::Value> {
         self.config.as_ref()
     }

@@ -65,6 +65,9 @@ pub struct LoadArgs {
     /// Round matrices that are stored as plain floats to this format at loading, such as q8_0: integer products, less memory
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
+    /// Configuration instead of the config.json beside the weights: a file, or the name of a built-in one
+    #[arg(long, value_name = "FILE|NAME")]
+    config: Option<String>,
     /// Instruction tier: scalar, scalar16, avx2 or avx512; the best one unless given
     #[arg(long, value_name = "TIER")]
     tier: Option<String>,
@@ -83,10 +86,23 @@ impl LoadArgs {
         options.load.exact = self.exact;
         let encoded = |name| format("--quantize", name, Codec::has_encoder);
         options.load.quantize = self.quantize.as_deref().map(encoded).transpose()?;
+        options.load.config = self.config.as_deref().map(config).transpose()?;
         let tier = self.tier.as_deref().map(str::parse::<Tier>).transpose();
         options.load.tier = tier.map_err(|error| BadValue(format!("--tier: {error}")))?;
         Ok(options)
     }
+}
+
+/// The configuration that `--config` names.
+pub fn config(name: &str) -> Result<serde_json::Value> {
+    if let Some(config) = argand::configs::built_in(name) {
+        return Ok(config);
+    }
+    let text = std::fs::read(name).with_context(|| {
+        let known = argand::configs::NAMES.join(", ");
+        format!("--config {name} is no file that can be read, and no built-in configuration ({known})")
+    })?;
+    serde_json::from_slice(&text).with_context(|| format!("--config {name} is no JSON"))
 }
 
 /// The number format that an option names, among those that are good for it.

@@ -7,7 +7,6 @@ use argand_hub::{Progress, Silent};
 use argand_models::encoder::Head;
 use argand_models::sentence::Sentence;
 use argand_text::{Sequence, Tokenizer};
-use argand_weights::Checkpoint;
 use std::path::Path;
 
 /// What an encoder is opened for.
@@ -81,7 +80,7 @@ impl Encoder {
         loading: &mut dyn FnMut(Loading),
     ) -> Result<Self, Error> {
         let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let options = LoadOptions { head: Some(head(path, task)?), threads, ..options.clone() };
+        let options = LoadOptions { head: Some(head(path, task, options)?), threads, ..options.clone() };
         let engine = argand_engine::Encoder::load(path, &options, loading)?;
         if task == Task::Rerank && engine.labels().len() != 1 {
             return Err(Error::NoReranker { labels: engine.labels().len() });
@@ -196,8 +195,8 @@ impl Encoder {
 }
 
 /// The head that a task needs.
-fn head(path: &Path, task: Task) -> Result<Head, Error> {
-    let checkpoint = Checkpoint::open(path).map_err(argand_engine::LoadError::from)?;
+fn head(path: &Path, task: Task, options: &LoadOptions) -> Result<Head, Error> {
+    let checkpoint = options.open(path).map_err(argand_engine::LoadError::from)?;
     let own = || argand_models::Model::open(&checkpoint, None)?.head();
     Ok(match task {
         Task::Embed { pool: Some(pool) } => Head::Sentence(Sentence::plain(pool)),
@@ -214,7 +213,7 @@ fn head(path: &Path, task: Task) -> Result<Head, Error> {
     })
 }
 
-fn choice(text: String, probability: f32) -> Choice {
+pub(crate) fn choice(text: String, probability: f32) -> Choice {
     Choice { text, probability }
 }
 

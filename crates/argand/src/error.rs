@@ -48,6 +48,42 @@ pub enum Error {
         /// How a masked word is written.
         mask: String,
     },
+    /// A file is no picture.
+    #[error(transparent)]
+    Picture(#[from] argand_image::Error),
+    /// What a configuration says of pictures cannot be followed, or a picture not be made to fit.
+    #[error("{file}: {error}")]
+    Processor {
+        /// The model.
+        file: String,
+        /// What is wrong.
+        error: argand_image::ConfigError,
+    },
+    /// Nothing says what the model wants to see of a picture.
+    #[error(
+        "{file}: nothing says which size and colours the model wants; put its preprocessor_config.json beside the weights, \
+         or a `pretrained_cfg` as timm writes it into its config.json"
+    )]
+    NoProcessor {
+        /// The model.
+        file: String,
+    },
+    /// A model of another kind was to label pictures.
+    #[error("{file}: {page} gives no label for a picture; a classifier such as ResNet was expected")]
+    NoImageClassifier {
+        /// The model.
+        file: String,
+        /// Its architecture.
+        page: &'static str,
+    },
+    /// A model of another kind was to read lines of text.
+    #[error("{file}: {page} reads no lines of text from pictures; a recogniser such as CRNN was expected")]
+    NoReader {
+        /// The model.
+        file: String,
+        /// Its architecture.
+        page: &'static str,
+    },
     /// There is no answer to give again.
     #[error("there is no answer yet that could be given again")]
     NothingToRegenerate,

@@ -15,21 +15,28 @@
 //!
 //! [`Model::open`] takes a name of the catalogue, a path, or `owner/name` of the Hugging Face hub, and fetches what is not
 //! on this machine yet. [`Model::chat`] goes on with the conversation; [`Model::complete`] continues plain text. An [`Encoder`]
-//! reads texts and gives vectors, missing words, labels or relevance. This crate joins the crates below it and computes nothing itself; it never prints.
+//! reads texts and gives vectors, missing words, labels or relevance; an [`ImageClassifier`] labels
+//! pictures, a [`TextReader`] reads lines of text from them. This crate joins the crates below it and computes nothing itself; it never prints.
 
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod configs;
 mod encoder;
 mod error;
+mod image;
 pub mod machine;
 mod model;
+mod ocr;
 
 pub use answer::{Answer, Timing};
 pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
 pub use argand_graph::Pool;
 pub use argand_hub::{Progress, Silent};
+pub use argand_image::{Picture, Pixels, Place, open as open_picture};
 pub use argand_text::{ChatTemplate, Message, TemplateError};
 pub use encoder::{Choice, Encoder, Task, cosine, ranked};
 pub use error::Error;
+pub use image::{ImageClassifier, Sense};
 pub use model::{Generation, Model, OpenOptions};
+pub use ocr::{Line, TextReader};

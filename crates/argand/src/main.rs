@@ -10,6 +10,7 @@ mod commands;
 mod interrupt;
 mod models;
 mod opened;
+mod pictures;
 mod texts;
 mod ui;
 

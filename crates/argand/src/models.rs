@@ -3,10 +3,9 @@
 use crate::opened::Opened;
 use crate::{interrupt, ui};
 use anyhow::Result;
-use argand::{Encoder, LoadOptions, Loading, Model, OpenOptions, Task};
+use argand::{Encoder, ImageClassifier, LoadOptions, Loading, Model, OpenOptions, Task, TextReader};
 use argand_engine::CpuRunner;
 use argand_hub::{CatalogueEntry, Config, HubError, ModelSpec, ResolvedModel, Source, Store, human_bytes};
-use argand_weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ fn loading<T>(path: &Path, load: impl FnOnce(&mut dyn FnMut(Loading)) -> T) -> T
 /// Loads a model with its conversation. Says so when the context that was asked for is longer than it knows.
 pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
     if let Some(wanted) = options.load.context {
-        let known = Opened::at(path)?.model(None)?.context()?;
+        let known = Opened::at(path, options.load.config.as_ref())?.model(None)?.context()?;
         if wanted > known {
             eprintln!(
                 "the model was made for contexts of {known} tokens; beyond, of {wanted}, its answers may be poor"
@@ -80,8 +79,18 @@ pub fn load_encoder(path: &Path, task: Task, options: &LoadOptions) -> Result<En
     Ok(loading(path, |progress| Encoder::load(path, task, options, progress))?)
 }
 
+/// Loads a model that labels pictures.
+pub fn load_image_classifier(path: &Path, options: &LoadOptions) -> Result<ImageClassifier> {
+    Ok(loading(path, |progress| ImageClassifier::load(path, options, progress))?)
+}
+
+/// Loads a model that reads lines of text from pictures.
+pub fn load_text_reader(path: &Path, options: &LoadOptions) -> Result<TextReader> {
+    Ok(loading(path, |progress| TextReader::load(path, options, progress))?)
+}
+
 /// Loads what computes, without a tokenizer.
 pub fn load_runner(path: &Path, options: &LoadOptions) -> Result<CpuRunner> {
-    let checkpoint = Arc::new(Checkpoint::open(path)?);
+    let checkpoint = Arc::new(options.open(path)?);
     Ok(loading(path, |progress| CpuRunner::load(&checkpoint, options, progress))?.1)
 }

@@ -28,7 +28,7 @@ impl Opened {
             return Self::config(Path::new(name));
         }
         match models::ready(name) {
-            Ok(found) => Self::at(&found.path),
+            Ok(found) => Self::at(&found.path, None),
             Err(error) => match error.downcast_ref() {
                 Some(HubError::NoWeights { path }) => Self::config(&path.join("config.json")),
                 _ => Err(error),
@@ -41,9 +41,9 @@ impl Opened {
         Ok(Self::Config(serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", path.display()))?))
     }
 
-    /// Opens the checkpoint at a path.
-    pub fn at(path: &Path) -> Result<Self> {
-        Ok(Self::Checkpoint(Box::new(Checkpoint::open(path)?)))
+    /// Opens the checkpoint at a path, with that configuration instead of its own.
+    pub fn at(path: &Path, config: Option<&serde_json::Value>) -> Result<Self> {
+        Ok(Self::Checkpoint(Box::new(Checkpoint::open_as(path, config)?)))
     }
 
     /// Its graph, for sequences of up to `context` tokens.

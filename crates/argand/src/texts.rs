@@ -55,6 +55,11 @@ impl Text {
 }
 
 impl TextArgs {
+    /// As if these had been typed.
+    pub fn new(texts: &[String], file: Option<&Path>) -> TextArgs {
+        TextArgs { texts: texts.to_vec(), file: file.map(Path::to_path_buf) }
+    }
+
     /// The texts; at least one.
     pub fn read(&self) -> Result<Vec<Text>> {
         let texts = match &self.file {

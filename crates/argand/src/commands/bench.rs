@@ -143,7 +143,7 @@ impl Bench {
             eprintln!("{others} other threads are running on this machine; speeds will be lower than it can do");
         }
         let found = models::ready(&self.model)?;
-        let opened = Opened::at(&found.path)?;
+        let opened = Opened::at(&found.path, self.load.options()?.load.config.as_ref())?;
         if argand_engine::both_ways(&opened.model(None)?.graph) {
             return encoder::run(&self, &found.path);
         }

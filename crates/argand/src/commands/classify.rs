@@ -1,30 +1,39 @@
-//! `argand classify`: labels for texts.
+//! `argand classify`: labels for texts and pictures.
 
 use crate::args::LoadArgs;
 use crate::texts::{self, Text, TextArgs};
-use crate::ui;
+use crate::{models, pictures, ui};
 use anyhow::{Result, bail};
-use argand::{Choice, Encoder, Task, cosine};
+use argand::{Choice, Encoder, ImageClassifier, Picture, Sense, Task, cosine};
 use argand_models::encoder::Head;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
-/// Label texts, by the model's own labels or by those that you name
+/// Label texts or pictures, by the model's own labels or by those that you name
 ///
-/// With --labels the model needs no classifier: a text gets the label whose vector is most like its own.
+/// The model tells which of them it reads. With --labels it needs no classifier: a text gets the label whose vector is most like its
+/// own. What a model of pictures wants to see is said by the preprocessor_config.json beside its weights; a file of weights alone
+/// needs --config.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand classify ./distilbert-sst2 \"What a fine day.\"
   argand classify ./bert-ner \"Ada Lovelace lived in London.\" --json
-  argand classify ./all-MiniLM-L6-v2 --labels sport,politics,weather --file headlines.txt")]
+  argand classify ./all-MiniLM-L6-v2 --labels sport,politics,weather --file headlines.txt
+  argand classify ./resnet-50 cat.jpg -k 5
+  argand classify efficientnet-lite0.pth --config efficientnet-lite0 photos/ --json")]
 pub struct Classify {
-    /// Encoder with a classifier, or any encoder with --labels: a path, or OWNER/NAME of the hub
+    /// Model with a classifier, or any encoder with --labels: a path, or OWNER/NAME of the hub
     model: String,
-    #[command(flatten)]
-    texts: TextArgs,
+    /// Texts, read from --file or standard input when left out; or pictures (PNG, JPEG), and directories of them
+    inputs: Vec<String>,
+    /// Read texts from a file, one a line, or of .jsonl the field `text`; of a directory each file is a text. Of pictures it is a
+    /// directory, or names them, one a line
+    #[arg(short, long, value_name = "PATH", conflicts_with = "inputs")]
+    file: Option<PathBuf>,
     /// Labels to choose from, by comparing vectors
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
     labels: Vec<String>,
-    /// Show this many labels of each text
+    /// Show this many labels of each
     #[arg(short = 'k', long, value_name = "K", default_value_t = 1)]
     top_k: usize,
     /// Write a JSON object a line
@@ -42,9 +51,44 @@ impl Classify {
         if self.labels.iter().any(|label| label.trim().is_empty()) {
             bail!("--labels has a label without a name");
         }
-        let texts = self.texts.read()?;
+        let path = models::ready(&self.model)?.path;
+        match Sense::of(&path, &self.load.options()?.load)? {
+            Sense::Texts => self.texts(&path),
+            Sense::Pictures => self.pictures(&path),
+        }
+    }
+
+    fn pictures(&self, path: &Path) -> Result<()> {
+        if !self.labels.is_empty() {
+            bail!(
+                "--labels needs a model that has vectors of texts; this one looks at pictures and has labels of its own"
+            );
+        }
+        let files = pictures::find(&self.inputs, self.file.as_deref())?;
+        let mut model = models::load_image_classifier(path, &self.load.options()?.load)?;
+        let mut rows = Vec::new();
+        let hear = |file: &Path, mut choices: Vec<Choice>| {
+            choices.truncate(self.top_k);
+            if self.json {
+                let labels: Vec<_> = choices.iter().map(ui::choice).collect();
+                return Ok(ui::out(&format!("{}\n", pictures::json(file, json!({ "labels": labels }))))?);
+            }
+            rows.extend(choices.iter().map(|c| row(&file.display().to_string(), c)));
+            Ok(())
+        };
+        let prepare = |model: &ImageClassifier, picture: Picture| model.prepare(&picture);
+        let run = ImageClassifier::classify_prepared;
+        let done = pictures::each(&mut model, &files, "classifying", prepare, |model, p| run(model, p), hear);
+        if !rows.is_empty() {
+            ui::out(&ui::table(&["picture", "probability", "label"], &rows))?;
+        }
+        done
+    }
+
+    fn texts(&self, path: &Path) -> Result<()> {
+        let texts = TextArgs::new(&self.inputs, self.file.as_deref()).read()?;
         let task = if self.labels.is_empty() { Task::Classify } else { Task::Embed { pool: None } };
-        let mut encoder = texts::encoder(&self.model, task, &self.load)?;
+        let mut encoder = models::load_encoder(path, task, &self.load.options()?.load)?;
         if *encoder.engine().head() == Head::Tokens {
             return self.tokens(&mut encoder, &texts);
         }

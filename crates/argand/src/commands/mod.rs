@@ -10,6 +10,7 @@ mod draw;
 mod embed;
 mod eval;
 mod fill;
+mod ocr;
 mod quantize;
 mod rerank;
 mod run;
@@ -29,10 +30,12 @@ pub enum Command {
     Embed(embed::Embed),
     /// Order documents by relevance to a question
     Rerank(rerank::Rerank),
-    /// Label texts
+    /// Label texts or pictures
     Classify(classify::Classify),
     /// Say which words were masked
     Fill(fill::Fill),
+    /// Read lines of text from pictures
+    Ocr(ocr::Ocr),
     /// Measure speed, and how close it comes to this machine's limits
     Bench(bench::Bench),
     /// Measure how well a model predicts a text
@@ -70,6 +73,7 @@ impl Command {
             Self::Rerank(c) => c.run(),
             Self::Classify(c) => c.run(),
             Self::Fill(c) => c.run(),
+            Self::Ocr(c) => c.run(),
             Self::Bench(c) => c.run(),
             Self::Eval(c) => c.run(),
             Self::Count(c) => c.run(),

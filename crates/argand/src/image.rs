@@ -1,0 +1,153 @@
+//! A model that labels pictures, and whether a model is one that sees.
+
+use crate::encoder::{Choice, choice, ranked};
+use crate::machine::Machine;
+use crate::{Error, model::locate};
+use argand_engine::{LoadError, LoadOptions, Loading, Seeing};
+use argand_graph::{Dim, Sym};
+use argand_hub::{Progress, Silent};
+use argand_image::{Layout, Picture, Pixels, Processor};
+use argand_models::encoder::label_names;
+use argand_weights::Checkpoint;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a model takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sense {
+    /// Texts.
+    Texts,
+    /// Pictures.
+    Pictures,
+}
+
+impl Sense {
+    /// That of the model at a path, told by its architecture.
+    ///
+    /// # Errors
+    /// It cannot be opened, or its architecture is not known.
+    pub fn of(path: &Path, options: &LoadOptions) -> Result<Sense, Error> {
+        let checkpoint = options.open(path).map_err(LoadError::from)?;
+        let model = argand_models::Model::open(&checkpoint, None).map_err(LoadError::from)?;
+        Ok(if argand_engine::sees(&model.graph) { Sense::Pictures } else { Sense::Texts })
+    }
+}
+
+/// A loaded model that labels pictures.
+///
+/// ```no_run
+/// let mut classifier = argand::ImageClassifier::open("./resnet-50")?;
+/// let picture = argand::open_picture("cat.jpg".as_ref())?;
+/// println!("{}", classifier.classify(&picture)?[0].text);
+/// # Ok::<(), argand::Error>(())
+/// ```
+pub struct ImageClassifier {
+    model: Seeing,
+    processor: Processor,
+    labels: Vec<String>,
+}
+
+impl ImageClassifier {
+    /// Opens a classifier by path, or `owner/name` of the Hugging Face hub, fetching it first where it has to be.
+    ///
+    /// # Errors
+    /// It cannot be found, fetched or loaded, or does not label pictures.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        Self::open_with(name, &LoadOptions::default(), &mut Silent, &mut |_| {})
+    }
+
+    /// Opens a classifier with options, and tells how far fetching and loading have come.
+    ///
+    /// # Errors
+    /// As [`ImageClassifier::open`].
+    pub fn open_with(
+        name: &str,
+        options: &LoadOptions,
+        fetching: &mut dyn Progress,
+        loading: &mut dyn FnMut(Loading),
+    ) -> Result<Self, Error> {
+        Self::load(&locate(name, fetching)?, options, loading)
+    }
+
+    /// Loads a classifier from a directory, or from a file. What it wants to see is said by `preprocessor_config.json` beside the
+    /// weights, or by its configuration: as `preprocessor_config`, or as timm writes it as `pretrained_cfg`.
+    ///
+    /// # Errors
+    /// It cannot be loaded, or does not label pictures.
+    pub fn load(path: &Path, options: &LoadOptions, loading: &mut dyn FnMut(Loading)) -> Result<Self, Error> {
+        let checkpoint = Arc::new(options.open(path).map_err(LoadError::from)?);
+        let model = argand_models::Model::open(&checkpoint, None).map_err(LoadError::from)?;
+        let labels = label_names(model.facts());
+        let output = &model.graph.body.node(model.graph.body.output).ty;
+        if labels.is_empty() || output.rows() != Some(Dim::from(Sym::B)) || output.row_len() != Some(labels.len()) {
+            return Err(Error::NoImageClassifier { file: path.display().to_string(), page: model.page.name });
+        }
+        drop(model);
+        let processor = processor(&checkpoint)?;
+        let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
+        let mut model = Seeing::new(checkpoint, LoadOptions { threads, ..options.clone() });
+        if let Some(size) = processor.size() {
+            model.network(size, loading)?;
+        }
+        Ok(ImageClassifier { model, processor, labels })
+    }
+
+    /// Names of the labels that the model tells apart, in the order of its logits.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// All labels of a picture, the likeliest first.
+    ///
+    /// # Errors
+    /// The picture cannot be made to fit, or there is too little memory.
+    pub fn classify(&mut self, picture: &Picture) -> Result<Vec<Choice>, Error> {
+        let pixels = self.prepare(picture)?;
+        Ok(self.classify_prepared(&[pixels])?.concat())
+    }
+
+    /// What the model looks at of a picture.
+    ///
+    /// # Errors
+    /// The picture cannot be made to fit.
+    pub fn prepare(&self, picture: &Picture) -> Result<Pixels, Error> {
+        let file = || self.model.checkpoint().path().display().to_string();
+        self.processor.pixels(picture).map_err(|error| Error::Processor { file: file(), error })
+    }
+
+    /// All labels of each prepared picture, the likeliest first. Those of one size that follow each other are looked at together.
+    ///
+    /// # Errors
+    /// Pictures that were prepared for a model of another kind, too little memory.
+    pub fn classify_prepared(&mut self, pictures: &[Pixels]) -> Result<Vec<Vec<Choice>>, Error> {
+        let mut all = Vec::with_capacity(pictures.len());
+        for alike in pictures.chunk_by(|a, b| a.layout == b.layout) {
+            let Layout::Pictures { count: 1, size, .. } = alike[0].layout else {
+                let page = "a processor of tiles or patches";
+                return Err(Error::NoImageClassifier {
+                    file: self.model.checkpoint().path().display().to_string(),
+                    page,
+                });
+            };
+            let values: Vec<f32> = alike.iter().flat_map(|p| p.values.iter().copied()).collect();
+            let logits = self.model.look(size, alike.len(), &values)?;
+            let label = |(i, p): (usize, f32)| choice(self.labels[i].clone(), p);
+            let rows = logits.chunks_exact(self.labels.len());
+            all.extend(rows.map(|row| ranked(row, usize::MAX).into_iter().map(label).collect()));
+        }
+        Ok(all)
+    }
+}
+
+/// What is said of the pictures that a model wants.
+pub(crate) fn processor(checkpoint: &Checkpoint) -> Result<Processor, Error> {
+    let file = || checkpoint.path().display().to_string();
+    let own = |name: &str| checkpoint.config().and_then(|config| config.get(name));
+    let beside = checkpoint.sidecar_json("preprocessor_config.json").map_err(LoadError::from)?;
+    let read = match (own("preprocessor_config").or(beside.as_ref()), own("pretrained_cfg")) {
+        (Some(config), _) => Processor::read(config),
+        (None, Some(config)) => Processor::timm(config),
+        (None, None) => return Err(Error::NoProcessor { file: file() }),
+    };
+    read.map_err(|error| Error::Processor { file: file(), error })
+}

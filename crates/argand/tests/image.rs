@@ -1,0 +1,141 @@
+//! Classifying pictures through the façade and the command, on tiny random checkpoints and the pictures of `argand-models`.
+
+use argand::{Error, ImageClassifier, LoadOptions, Picture, Sense};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests")
+}
+
+fn picture(name: &str) -> Picture {
+    argand::open_picture(&fixtures().join("tiny_images").join(name)).unwrap()
+}
+
+/// A folder of a classifier, with what is said of pictures.
+fn classifier(processor: Option<&str>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures().join("tiny_cnn/resnet_basic").join(file), folder.path().join(file)).unwrap();
+    }
+    if let Some(from) = processor {
+        let file = "preprocessor_config.json";
+        std::fs::copy(fixtures().join("tiny_images").join(from).join(file), folder.path().join(file)).unwrap();
+    }
+    folder
+}
+
+fn load(path: &Path, options: &LoadOptions) -> Result<ImageClassifier, Error> {
+    ImageClassifier::load(path, &LoadOptions { threads: Some(2), ..options.clone() }, &mut |_| {})
+}
+
+fn with_config(config: Value) -> LoadOptions {
+    LoadOptions { config: Some(config), ..LoadOptions::default() }
+}
+
+#[test]
+fn labels_come_with_probabilities_and_do_not_depend_on_the_others() {
+    let folder = classifier(Some("images_resnet"));
+    let mut model = load(folder.path(), &LoadOptions::default()).unwrap();
+    assert_eq!(model.labels(), ["left", "middle", "right"]);
+    let pictures = ["wide.png", "tall.png", "grey.png", "small.png"].map(picture);
+    let alone: Vec<_> = pictures.iter().map(|p| model.classify(p).unwrap()).collect();
+    for choices in &alone {
+        assert_eq!(choices.len(), 3);
+        assert!((choices.iter().map(|c| c.probability).sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!(choices.is_sorted_by(|a, b| a.probability >= b.probability));
+    }
+    assert_ne!(alone[0], alone[1]);
+    let prepared: Vec<_> = pictures.iter().map(|p| model.prepare(p).unwrap()).collect();
+    assert_eq!(model.classify_prepared(&prepared).unwrap(), alone);
+}
+
+/// Pictures of their own size are each a graph of its own.
+#[test]
+fn pictures_of_any_size_are_looked_at() {
+    let folder = classifier(None);
+    let mut config: Value = serde_json::from_slice(&std::fs::read(folder.path().join("config.json")).unwrap()).unwrap();
+    config["preprocessor_config"] = json!({ "size": { "shortest_edge": 20 } });
+    let mut model = load(folder.path(), &with_config(config)).unwrap();
+    let prepared: Vec<_> = ["wide.png", "tall.png", "wide.png"].map(|p| model.prepare(&picture(p)).unwrap()).into();
+    assert_ne!(prepared[0].layout, prepared[1].layout);
+    let told = model.classify_prepared(&prepared).unwrap();
+    assert!(told.len() == 3 && told[0] == told[2] && told[0] != told[1]);
+}
+
+#[test]
+fn what_a_model_senses_is_told_by_its_graph() {
+    let of = |path: &str| Sense::of(&fixtures().join(path), &LoadOptions::default()).unwrap();
+    assert_eq!(of("tiny_cnn/resnet_basic"), Sense::Pictures);
+    assert_eq!(of("tiny_encoders/bert_classify"), Sense::Texts);
+    assert_eq!(of("tiny/llama"), Sense::Texts);
+}
+
+#[test]
+fn what_is_missing_or_odd_is_told() {
+    let told = |path: &Path, options: &LoadOptions| load(path, options).err().expect("it should fail").to_string();
+    let plain = classifier(None);
+    let error = told(plain.path(), &LoadOptions::default());
+    assert!(error.contains("put its preprocessor_config.json beside the weights"), "{error}");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(plain.path().join("config.json")).unwrap()).unwrap();
+    config["pretrained_cfg"] = json!({ "input_size": [3, 224] });
+    let error = told(plain.path(), &with_config(config.clone()));
+    assert!(error.contains("field `input_size` is [3,224], expected channels, height and width"), "{error}");
+    config["pretrained_cfg"] = json!({ "input_size": [3, 14, 14], "crop_pct": 7 });
+    assert!(told(plain.path(), &with_config(config)).contains("`crop_pct` is 7"));
+    let error = told(&fixtures().join("tiny_cnn/dcgan"), &LoadOptions::default());
+    assert!(error.contains("DCGAN gives no label for a picture"), "{error}");
+    let gguf = fixtures().join("tiny/llama/model.gguf");
+    assert!(told(&gguf, &with_config(json!({}))).contains("another configuration than the file's own"));
+}
+
+/// The command itself, in a world of its own.
+fn argand(args: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_argand"));
+    command.args(args).env_clear().env("HF_HUB_CACHE", home.path()).env("HF_HUB_OFFLINE", "1").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_command_labels_files_and_directories() {
+    let folder = classifier(Some("images_resnet"));
+    let (model, pictures) = (folder.path().to_str().unwrap(), fixtures().join("tiny_images"));
+    let wide = pictures.join("wide.png");
+    let one = argand(&["classify", model, wide.to_str().unwrap(), "-k", "2"]);
+    assert!(one.status.success(), "{}", text(&one.stderr));
+    let shown = text(&one.stdout);
+    assert!(shown.starts_with("picture") && shown.lines().count() == 3, "{shown}");
+
+    let all = argand(&["classify", model, pictures.to_str().unwrap(), "--json"]);
+    assert!(all.status.success() && all.stderr.is_empty(), "{}", text(&all.stderr));
+    let lines: Vec<Value> = text(&all.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = lines.iter().map(|l| Path::new(l["file"].as_str().unwrap()).file_name().unwrap()).collect();
+    assert_eq!(names, ["grey.png", "small.png", "tall.png", "wide.png"]);
+    assert!(lines.iter().all(|l| l["labels"].as_array().unwrap().len() == 1));
+
+    // One that is damaged is told, the others are labelled.
+    let some = tempfile::tempdir().unwrap();
+    std::fs::copy(&wide, some.path().join("good.png")).unwrap();
+    std::fs::write(some.path().join("bad.png"), &std::fs::read(&wide).unwrap()[..200]).unwrap();
+    let mixed = argand(&["classify", model, some.path().to_str().unwrap()]);
+    assert!(!mixed.status.success() && text(&mixed.stdout).contains("good.png"));
+    let told = text(&mixed.stderr);
+    assert!(told.contains("bad.png: the picture is damaged") && told.contains("1 of 2 pictures"), "{told}");
+
+    for (args, expected) in [
+        (vec!["classify", model], "there are no pictures"),
+        (vec!["classify", model, "--labels", "a,b", "x.png"], "--labels needs a model that has vectors of texts"),
+        (vec!["classify", model, "nowhere.png"], "nowhere.png"),
+        (vec!["classify", model, "x.png", "--config", "nowhere"], "no built-in configuration (efficientnet-lite0"),
+        (vec!["classify", model, folder.path().join("config.json").to_str().unwrap()], "neither a PNG nor a JPEG"),
+    ] {
+        let failed = argand(&args);
+        assert!(!failed.status.success(), "{args:?}");
+        assert!(text(&failed.stderr).contains(expected), "{args:?}: {}", text(&failed.stderr));
+    }
+}
