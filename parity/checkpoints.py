@@ -1,4 +1,4 @@
-"""checkpoints.py: writes tiny files as torch.save and numpy.savez leave them, each with its tensors as safetensors.
+"""checkpoints.py: writes tiny files as torch.save, numpy.savez and onnx.save leave them, each with its tensors as safetensors.
 
 For NAME.pt (or .npz, ...) the file NAME.safetensors holds what must be read: dense, with doubles rounded to F32.
 """
@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from safetensors.torch import save_file
 
@@ -165,6 +166,34 @@ def make_numpy():
         save_file({name: torch.from_numpy(array)}, OUT / f"{name}.safetensors")
 
 
+def make_onnx():
+    """Initialisers as raw bytes and as rows of numbers; texts and integers that are written one by one are no weights."""
+    tensors = {key: value for key, value in every_dtype().items() if key not in ("uint16", "uint32", "uint64")}
+    tensors |= {"empty": torch.zeros(0, 5), "number": torch.tensor(2.5)}
+    kinds = {
+        "bfloat16": onnx.TensorProto.BFLOAT16,
+        "float8_e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
+        "float8_e5m2": onnx.TensorProto.FLOAT8E5M2,
+    }
+
+    def raw(name, value):
+        if name not in kinds:
+            return onnx.numpy_helper.from_array(value.numpy(), name)
+        plain = value.view(torch.int16 if name == "bfloat16" else torch.uint8).numpy().tobytes()
+        return onnx.helper.make_tensor(name, kinds[name], value.shape, plain, raw=True)
+
+    rows = {"floats": weights(13, 3, 4), "doubles": weights(14, 2, 2, dtype=torch.float64)}
+    all_of_them = [raw(name, value) for name, value in tensors.items()]
+    for (name, value), kind in zip(rows.items(), (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)):
+        all_of_them.append(onnx.helper.make_tensor(name, kind, value.shape, value.flatten().tolist()))
+    all_of_them.append(onnx.helper.make_tensor("left_out", onnx.TensorProto.INT64, [2], [1, 2]))
+    all_of_them.append(onnx.helper.make_tensor("texts", onnx.TensorProto.STRING, [1], [b"a"]))
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3, 4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "floats"], ["y"])], "g", [x], [y], all_of_them)
+    onnx.save(onnx.helper.make_model(graph), OUT / "initializers.onnx")
+    save_file(expected(tensors | rows), OUT / "initializers.safetensors")
+
+
 if __name__ == "__main__":
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -172,4 +201,5 @@ if __name__ == "__main__":
     compress("deflated_views")
     make_shards()
     make_numpy()
+    make_onnx()
     print(sum(path.stat().st_size for path in OUT.rglob("*") if path.is_file()), "bytes in", OUT.name)

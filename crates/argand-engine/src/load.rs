@@ -239,14 +239,18 @@ pub(crate) fn name(checkpoint: &Checkpoint) -> String {
 pub(crate) fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Tokenizer::from_gguf(checkpoint.metadata()),
-        Format::Safetensors | Format::PyTorch | Format::NumPy => Tokenizer::from_hf_dir(folder(checkpoint)),
+        Format::Safetensors | Format::PyTorch | Format::NumPy | Format::Onnx => {
+            Tokenizer::from_hf_dir(folder(checkpoint))
+        }
     }
 }
 
 fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTemplate, argand_text::Error> {
     match checkpoint.format() {
         Format::Gguf => Ok(ChatTemplate::from_gguf(checkpoint.metadata(), SpecialTokens::of(tokenizer))?),
-        Format::Safetensors | Format::PyTorch | Format::NumPy => ChatTemplate::from_hf_dir(folder(checkpoint)),
+        Format::Safetensors | Format::PyTorch | Format::NumPy | Format::Onnx => {
+            ChatTemplate::from_hf_dir(folder(checkpoint))
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Pair {
     /// # Errors
     /// Anything that is wrong with the files, a model that compares no pictures with captions, or too little memory.
     pub fn load(path: &Path, options: &LoadOptions, progress: &mut dyn FnMut(Loading)) -> Result<Pair, LoadError> {
-        let checkpoint = Arc::new(Checkpoint::open(path)?);
+        let checkpoint = Arc::new(options.open(path)?);
         let model = Model::open(&checkpoint, None)?;
         let comparison = Comparison::read(model.facts())
             .ok_or_else(|| LoadError::NoPair { file: path.display().to_string(), page: model.page.name })?;

@@ -50,7 +50,7 @@ pub enum HubError {
         missing: String,
     },
     /// The path exists, but holds no model.
-    #[error("{} is no model: expected a file of GGUF, safetensors, PyTorch or NumPy, or a directory with config.json and weights", path.display())]
+    #[error("{} is no model: expected a file of GGUF, safetensors, PyTorch, NumPy or ONNX, or a directory with config.json and weights", path.display())]
     NotAModel {
         /// The path.
         path: PathBuf,

@@ -35,6 +35,8 @@ pub enum ModelFormat {
     PyTorch,
     /// Arrays of NumPy. Only ever a path of the user's own.
     NumPy,
+    /// A model of ONNX, for its weights. Only ever a path of the user's own.
+    Onnx,
 }
 
 impl ModelFormat {
@@ -45,6 +47,7 @@ impl ModelFormat {
             "safetensors" => Some(Self::Safetensors),
             "bin" | "pt" | "pth" | "ckpt" => Some(Self::PyTorch),
             "npz" | "npy" => Some(Self::NumPy),
+            "onnx" => Some(Self::Onnx),
             _ => None,
         }
     }

@@ -134,7 +134,8 @@ fn configurations_of_timm_are_followed() {
     assert_eq!(found.layout, expected.layout);
     assert!(found.values.iter().zip(&expected.values).all(|(a, b)| (a - b).abs() < 1e-5));
     // Where the middle falls between two pixels, torchvision takes the even one: 3 pixels of 16 go, and one or two are before.
-    let odd = Processor::timm(&json(r#"{"input_size": [3, 13, 13], "crop_pct": 0.8}"#)).unwrap().pixels(&square).unwrap();
+    let odd =
+        Processor::timm(&json(r#"{"input_size": [3, 13, 13], "crop_pct": 0.8}"#)).unwrap().pixels(&square).unwrap();
     let whole = resize(&square, [16, 16], Filter::Bilinear);
     let red = (f32::from(whole.crop(2, 2, [13, 13]).rgb[0]) / 255.0 - 0.485) / 0.229;
     assert!((odd.values[0] - red).abs() < 1e-5, "{} for {red}", odd.values[0]);

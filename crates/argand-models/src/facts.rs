@@ -432,6 +432,15 @@ impl<'a> Facts<'a> {
         Some(self.json(fact.1)?.as_array()?.iter().map(text).collect())
     }
 
+    /// The members of an object, if it is there.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn object(&self, fact: Fact<'_>) -> Result<Option<&'a serde_json::Map<String, Json>>, Error> {
+        let Some(value) = self.json(fact.1) else { return Ok(None) };
+        value.as_object().map_or_else(|| self.odd(fact, value.to_string(), "an object"), |o| Ok(Some(o)))
+    }
+
     /// Members of a group of fields and their words, if it is there.
     pub fn group(&self, fact: Fact<'_>) -> Option<Vec<(&'a str, &'a str)>> {
         let word = |(name, value): (&'a String, &'a Json)| Some((name.as_str(), value.as_str()?));

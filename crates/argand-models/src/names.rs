@@ -317,6 +317,9 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         };
         return Ok(Located::whole(tensor));
     }
+    if let Some(located) = given(page, facts, canonical)? {
+        return Ok(located);
+    }
     let (whole, member) = canonical.split_once('#').map_or((canonical, None), |(name, i)| (name, i.parse().ok()));
     // What a model that sees does not name itself belongs to the language model in it.
     if let Some(text) = facts.text().filter(|_| look_up(page, &[], whole).is_none()) {
@@ -373,6 +376,23 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
         Fix::None | Fix::OnnxSide(_) | Fix::UnpairRows(_) | Fix::PlusOne | Fix::HfRows(_) | Fix::LatentHead(_) => {}
     }
     Ok(located)
+}
+
+/// Where a weight lies by the configuration's own table of names, `tensor_names`: for files whose names no page knows. Its keys are
+/// canonical names, `{}` in them any number, which stands in the same place of the stored name; norms are taken to be folded in.
+/// `{ "tensor": NAME, "transposed": true }` names a matrix with a row for each input.
+fn given(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<Option<Located>, Error> {
+    const TABLE: Fact<'_> = hf("tensor_names");
+    let Some(table) = facts.object(TABLE)? else { return Ok(None) };
+    let Some((stored, numbers)) = table.iter().find_map(|(key, stored)| Some((stored, numbers(key, canonical)?)))
+    else {
+        return Ok(None);
+    };
+    let tensor = stored.as_str().or_else(|| stored.get("tensor")?.as_str());
+    let tensor = tensor.ok_or_else(|| facts.unsupported(format!("`{}` of {stored} for `{canonical}`", TABLE.1)))?;
+    let transposed = stored.get("transposed").and_then(|t| t.as_bool()).unwrap_or(false);
+    let kernel = look_up(page, &[], canonical).is_some_and(|(name, _, suffix)| name.kernel && suffix == "weight");
+    Ok(Some(Located { transposed, kernel, ..Located::whole(fill(tensor, &numbers)) }))
 }
 
 fn rows_of(part: Part, facts: &Facts<'_>) -> Result<Rows, Error> {

@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
         ("gguf/foreign", RawGguf::with_tensors(&[RawTensor::new("ids", &[4], 26, 0)]).bytes()),
         ("safetensors/tiny", common::tiny_safetensors()),
         ("safetensors/empty", common::safetensors("{}", &[])),
+        ("onnx/initializers", include_bytes!("../tests/checkpoints/initializers.onnx").to_vec()),
     ];
     // The first byte chooses how the rest is used, see the fuzz targets.
     let array = b"\x93NUMPY\x01\x00\x3c\x00{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }   ";

@@ -14,7 +14,7 @@ use crate::metadata::Metadata;
 use crate::pytorch::Contents;
 use crate::source::Source;
 use crate::tensor::{ForeignTensor, Place, Tensor, TensorInfo, TensorView};
-use crate::{Error, numpy, pytorch, safetensors, sidecar};
+use crate::{Error, numpy, onnx, pytorch, safetensors, sidecar};
 use index::Index;
 use locate::Located;
 
@@ -29,6 +29,8 @@ pub enum Format {
     PyTorch,
     /// NumPy's arrays.
     NumPy,
+    /// The weights of an ONNX model.
+    Onnx,
 }
 
 impl fmt::Display for Format {
@@ -38,6 +40,7 @@ impl fmt::Display for Format {
             Self::Safetensors => "safetensors",
             Self::PyTorch => "PyTorch",
             Self::NumPy => "NumPy",
+            Self::Onnx => "ONNX",
         })
     }
 }
@@ -64,6 +67,7 @@ impl Checkpoint {
     /// - a file of safetensors or PyTorch; any shard that an index beside it lists opens all shards,
     /// - a `.safetensors.index.json` or `.bin.index.json`,
     /// - an array or an archive of arrays of NumPy,
+    /// - a model of ONNX, of which only the initialisers are read,
     /// - a folder with one of these, usually with `config.json` and tokenizer files beside the weights.
     ///
     /// Reads headers and `config.json`; of PyTorch and NumPy also what has to be unpacked, put in order, or rounded from
@@ -347,6 +351,8 @@ fn read_file(source: Source, at: usize) -> Result<(Format, Contents, Source), Er
         (Format::PyTorch, pytorch::read_legacy(&source, at)?)
     } else if bytes.starts_with(&numpy::MAGIC) {
         (Format::NumPy, numpy::read_npy(&source, at)?)
+    } else if onnx::is_onnx(&source) {
+        (Format::Onnx, onnx::read(&source, at)?)
     } else {
         let (metadata, tensors) = safetensors::read(&source, at)?;
         (Format::Safetensors, Contents { metadata, tensors, copies: Vec::new() })

@@ -1,6 +1,6 @@
-//! Checkpoints of GGUF, safetensors, PyTorch and NumPy, memory-mapped and safe against hostile files.
+//! Checkpoints of GGUF, safetensors, PyTorch, NumPy and ONNX, memory-mapped and safe against hostile files.
 //!
-//! [`Checkpoint::open`] answers for every layout: one GGUF file, a split GGUF, one file of safetensors, PyTorch or NumPy,
+//! [`Checkpoint::open`] answers for every layout: one GGUF file, a split GGUF, one file of safetensors, PyTorch, NumPy or ONNX,
 //! shards with an index, a Hugging Face folder. Only headers are read; data is touched when someone looks at it. What
 //! PyTorch and NumPy compress, or keep in another order, is copied at opening.
 //!
@@ -17,6 +17,7 @@ mod error;
 pub mod gguf;
 pub mod metadata;
 mod numpy;
+mod onnx;
 mod output;
 pub mod pytorch;
 pub mod safetensors;

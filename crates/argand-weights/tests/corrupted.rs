@@ -141,6 +141,12 @@ fn damaged_pytorch() {
 }
 
 #[test]
+fn damaged_onnx() {
+    let opened = opened(&fixture("initializers.onnx"), 17, 600);
+    assert!((20..500).contains(&opened), "{opened} of 600 opened");
+}
+
+#[test]
 fn damaged_numpy() {
     for (seed, name) in ["stored.npz", "deflated.npz", "version_2.npy"].iter().enumerate() {
         let opened = opened(&fixture(name), seed as u64 + 7, 300);

@@ -1,4 +1,4 @@
-//! Files of PyTorch and NumPy, made by these (`parity/checkpoints.py`): every tensor agrees with its twin in safetensors.
+//! Files of PyTorch, NumPy and ONNX, made by these (`parity/checkpoints.py`): every tensor agrees with its twin in safetensors.
 
 mod common;
 
@@ -47,6 +47,16 @@ fn what_torch_saves_is_read() {
         assert_eq!(checkpoint.format(), Format::PyTorch);
         assert_eq!(checkpoint.files().len(), 1);
     }
+}
+
+/// Its integers that are written one by one, and its texts, are left out.
+#[test]
+fn what_onnx_saves_is_read() {
+    let checkpoint = agree("initializers.onnx", "initializers");
+    assert_eq!(checkpoint.format(), Format::Onnx);
+    // Without its name, too.
+    let bytes = std::fs::read(fixture("initializers.onnx")).unwrap();
+    assert_eq!(Checkpoint::from_bytes("model", bytes).unwrap().format(), Format::Onnx);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 /// Names of the built-in configurations.
-pub const NAMES: &[&str] = &["efficientnet-lite0", "easyocr-english-g2", "silero-vad", "dcgan-faces", "g2p-en"];
+pub const NAMES: &[&str] =
+    &["efficientnet-lite0", "easyocr-english-g2", "silero-vad", "dcgan-faces", "g2p-en", "open-nsfw"];
 
 /// The built-in configuration of that name.
 pub fn built_in(name: &str) -> Option<Value> {
@@ -13,6 +14,7 @@ pub fn built_in(name: &str) -> Option<Value> {
         "silero-vad" => include_str!("../configs/silero-vad.json"),
         "dcgan-faces" => include_str!("../configs/dcgan-faces.json"),
         "g2p-en" => include_str!("../configs/g2p-en.json"),
+        "open-nsfw" => include_str!("../configs/open-nsfw.json"),
         _ => return None,
     };
     serde_json::from_str(text).ok()

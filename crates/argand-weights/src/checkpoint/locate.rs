@@ -7,19 +7,20 @@ use std::path::{Path, PathBuf};
 use super::index::{Index, SUFFIXES};
 use crate::Error;
 use crate::gguf;
-use crate::{archive, numpy, pytorch};
+use crate::{archive, numpy, onnx, pytorch};
 
 /// Where the weights are.
 pub(super) enum Located {
     /// A GGUF file, maybe one part of several.
     Gguf(PathBuf),
-    /// A file of safetensors, PyTorch or NumPy that is the whole model; its first bytes tell which.
+    /// A file of safetensors, PyTorch, NumPy or ONNX that is the whole model; its first bytes tell which.
     Single(PathBuf),
     /// Shards, in the order of their index.
     Sharded(Index),
 }
 
-const EXPECTED: &str = "a file of GGUF, safetensors, PyTorch or NumPy, or a folder with one model in these formats";
+const EXPECTED: &str =
+    "a file of GGUF, safetensors, PyTorch, NumPy or ONNX, or a folder with one model in these formats";
 
 /// Files that training leaves beside weights.
 const NOT_WEIGHTS: [&str; 5] = ["training_args.", "optimizer.", "scheduler.", "rng_state", "scaler."];
@@ -46,7 +47,8 @@ fn locate_file(path: &Path) -> Result<Located, Error> {
         return Ok(Located::Gguf(path.to_path_buf()));
     }
     let packed = [&archive::MAGIC[..], &numpy::MAGIC, &pytorch::LEGACY_MAGIC].iter().any(|m| start.starts_with(m));
-    if packed || start.get(8) == Some(&b'{') || name.ends_with(".safetensors") {
+    let named = name.ends_with(".safetensors") || name.ends_with(onnx::SUFFIX) && !start.is_empty();
+    if packed || named || start.get(8) == Some(&b'{') {
         return Ok(match index_beside(path, &name)? {
             Some(index) => Located::Sharded(index),
             None => Located::Single(path.to_path_buf()),
@@ -75,7 +77,7 @@ fn index_beside(path: &Path, name: &str) -> Result<Option<Index>, Error> {
 }
 
 /// The one model of a folder. Of several formats the one is taken that says most and runs nothing: safetensors, GGUF,
-/// PyTorch, NumPy.
+/// PyTorch, NumPy, ONNX.
 fn choose(folder: &Path) -> Result<PathBuf, Error> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .map_err(Error::io(folder, "list"))?
@@ -86,7 +88,7 @@ fn choose(folder: &Path) -> Result<PathBuf, Error> {
         [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end))
             && !NOT_WEIGHTS.iter().any(|start| name.starts_with(start))
     };
-    let groups: [&dyn Fn(&str) -> bool; 9] = [
+    let groups: [&dyn Fn(&str) -> bool; 10] = [
         &|name| name == "model.safetensors",
         &|name| name.ends_with(SUFFIXES[0].0),
         &|name| name.ends_with(".safetensors"),
@@ -97,6 +99,7 @@ fn choose(folder: &Path) -> Result<PathBuf, Error> {
         &of_torch,
         &|name| name.ends_with(".npz"),
         &|name| name.ends_with(".npy"),
+        &|name| name.ends_with(onnx::SUFFIX),
     ];
     for belongs in groups {
         let members: Vec<&String> = names.iter().filter(|name| belongs(name)).collect();
