@@ -59,6 +59,6 @@ impl SpeechDetector {
             return Ok(Vec::new());
         }
         let given = [("chunks", rows.as_slice())];
-        Ok(self.ear.run(&[count], &Input { tokens: &[], given: &given }, None)?.to_vec())
+        Ok(self.ear.run(&[count], &Input { given: &given, ..Input::default() }, None)?.to_vec())
     }
 }

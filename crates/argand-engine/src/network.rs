@@ -125,11 +125,6 @@ impl Seeing {
         Seeing { checkpoint, options, network: None }
     }
 
-    /// The files of the model.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
-    }
-
     /// The network for pictures of that height and width.
     ///
     /// # Errors

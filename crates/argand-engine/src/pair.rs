@@ -7,7 +7,6 @@ use crate::vision::{Seen, Vision};
 use argand_cpu::kv::KvType;
 use argand_models::{Facts, Model};
 use argand_text::Tokenizer;
-use argand_weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
 

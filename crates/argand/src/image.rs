@@ -3,11 +3,13 @@
 use crate::encoder::{Choice, choice, ranked};
 use crate::machine::Machine;
 use crate::{Error, model::locate};
+use argand_engine::vision::{Seen, Vision};
 use argand_engine::{LoadError, LoadOptions, Loading, Seeing};
 use argand_graph::{Dim, Sym};
 use argand_hub::{Progress, Silent};
 use argand_image::{Layout, Picture, Pixels, Processor};
 use argand_models::encoder::label_names;
+use argand_models::vision::Sight;
 use argand_weights::Checkpoint;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,9 +44,18 @@ impl Sense {
 /// # Ok::<(), argand::Error>(())
 /// ```
 pub struct ImageClassifier {
-    model: Seeing,
+    file: String,
+    model: Eye,
     processor: Processor,
     labels: Vec<String>,
+}
+
+/// What looks at pictures.
+enum Eye {
+    /// Convolutions, for pictures of any size.
+    Grid(Seeing),
+    /// A transformer, for those of one size.
+    Tower(Box<Vision>),
 }
 
 impl ImageClassifier {
@@ -82,14 +93,22 @@ impl ImageClassifier {
         if labels.is_empty() || output.rows() != Some(Dim::from(Sym::B)) || output.row_len() != Some(labels.len()) {
             return Err(Error::NoImageClassifier { file: path.display().to_string(), page: model.page.name });
         }
+        let tower = Sight::of(&model.graph).is_some();
         drop(model);
         let processor = processor(&checkpoint)?;
         let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let mut model = Seeing::new(checkpoint, LoadOptions { threads, ..options.clone() });
-        if let Some(size) = processor.size() {
-            model.network(size, loading)?;
-        }
-        Ok(ImageClassifier { model, processor, labels })
+        let options = LoadOptions { threads, ..options.clone() };
+        let model = match tower {
+            true => Eye::Tower(Box::new(Vision::load(&checkpoint, &options, loading)?)),
+            false => {
+                let mut model = Seeing::new(checkpoint, options);
+                if let Some(size) = processor.size() {
+                    model.network(size, loading)?;
+                }
+                Eye::Grid(model)
+            }
+        };
+        Ok(ImageClassifier { file: path.display().to_string(), model, processor, labels })
     }
 
     /// Names of the labels that the model tells apart, in the order of its logits.
@@ -111,8 +130,7 @@ impl ImageClassifier {
     /// # Errors
     /// The picture cannot be made to fit.
     pub fn prepare(&self, picture: &Picture) -> Result<Pixels, Error> {
-        let file = || self.model.checkpoint().path().display().to_string();
-        self.processor.pixels(picture).map_err(|error| Error::Processor { file: file(), error })
+        self.processor.pixels(picture).map_err(|error| Error::Processor { file: self.file.clone(), error })
     }
 
     /// All labels of each prepared picture, the likeliest first. Those of one size that follow each other are looked at together.
@@ -124,13 +142,18 @@ impl ImageClassifier {
         for alike in pictures.chunk_by(|a, b| a.layout == b.layout) {
             let Layout::Pictures { count: 1, size, .. } = alike[0].layout else {
                 let page = "a processor of tiles or patches";
-                return Err(Error::NoImageClassifier {
-                    file: self.model.checkpoint().path().display().to_string(),
-                    page,
-                });
+                return Err(Error::NoImageClassifier { file: self.file.clone(), page });
             };
-            let values: Vec<f32> = alike.iter().flat_map(|p| p.values.iter().copied()).collect();
-            let logits = self.model.look(size, alike.len(), &values)?;
+            let logits = match &mut self.model {
+                Eye::Grid(model) => {
+                    let values: Vec<f32> = alike.iter().flat_map(|p| p.values.iter().copied()).collect();
+                    model.look(size, alike.len(), &values)?.to_vec()
+                }
+                Eye::Tower(model) => {
+                    let seen: Vec<Seen<'_>> = alike.iter().map(|p| Seen { values: &p.values, grid: None }).collect();
+                    model.look(&seen, &mut |_| {})?.concat()
+                }
+            };
             let label = |(i, p): (usize, f32)| choice(self.labels[i].clone(), p);
             let rows = logits.chunks_exact(self.labels.len());
             all.extend(rows.map(|row| ranked(row, usize::MAX).into_iter().map(label).collect()));

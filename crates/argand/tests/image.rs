@@ -64,10 +64,32 @@ fn pictures_of_any_size_are_looked_at() {
     assert!(told.len() == 3 && told[0] == told[2] && told[0] != told[1]);
 }
 
+/// From the file of a picture to the probabilities, as transformers tells them.
+#[test]
+fn a_transformer_agrees_with_transformers() {
+    let path = fixtures().join("tiny_vision/vit");
+    let expected: Value = serde_json::from_slice(&std::fs::read(path.join("seeing.json")).unwrap()).unwrap();
+    let mut model = load(&path, &LoadOptions { exact: true, ..LoadOptions::default() }).unwrap();
+    for (name, probabilities) in
+        expected["pictures"].as_array().unwrap().iter().zip(expected["probabilities"].as_array().unwrap())
+    {
+        let told = model.classify(&picture(&format!("{}.png", name.as_str().unwrap()))).unwrap();
+        for (label, expected) in model.labels().iter().zip(probabilities.as_array().unwrap()) {
+            let found = told.iter().find(|c| c.text == *label).unwrap().probability;
+            assert!(
+                (f64::from(found) - expected.as_f64().unwrap()).abs() < 1e-5,
+                "{name}: {found}, expected {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_a_model_senses_is_told_by_its_graph() {
     let of = |path: &str| Sense::of(&fixtures().join(path), &LoadOptions::default()).unwrap();
     assert_eq!(of("tiny_cnn/resnet_basic"), Sense::Pictures);
+    assert_eq!(of("tiny_vision/vit"), Sense::Pictures);
+    assert_eq!(of("tiny_vision/llava"), Sense::Texts);
     assert_eq!(of("tiny_encoders/bert_classify"), Sense::Texts);
     assert_eq!(of("tiny/llama"), Sense::Texts);
 }
