@@ -72,11 +72,14 @@ impl Source {
 
     fn find(&self, name: &str) -> Result<(&Located, TensorView<'_>), argand_weights::Error> {
         let located = &self.located[name];
-        let tensor = match located.tensor.rsplit_once('/') {
-            Some((folder, tensor)) => self.modules[folder].require(tensor)?,
-            None => self.checkpoint.require(&located.tensor)?,
-        };
-        Ok((located, tensor))
+        let (checkpoint, tensor) = self.place(&located.tensor);
+        Ok((located, checkpoint.require(tensor)?))
+    }
+
+    /// The checkpoint that holds a tensor, and its name there. Names of tensors may have slashes, too.
+    fn place<'t>(&self, tensor: &'t str) -> (&Checkpoint, &'t str) {
+        let module = tensor.rsplit_once('/').and_then(|(folder, name)| Some((self.modules.get(folder)?, name)));
+        module.unwrap_or((&self.checkpoint, tensor))
     }
 
     /// MXFP4 as Hugging Face files have it: blocks `[.., rows, groups, 16]`, two neighbours in a byte, and scales beside them.
@@ -245,10 +248,8 @@ impl WeightSource for Source {
 
     fn release(&self, name: &str) {
         let tensor = &self.located[name].tensor;
-        match tensor.rsplit_once('/') {
-            Some((folder, tensor)) => self.modules[folder].release(tensor),
-            None => self.checkpoint.release(tensor),
-        }
+        let (checkpoint, name) = self.place(tensor);
+        checkpoint.release(name);
         if tensor.ends_with(BLOCKS) {
             self.checkpoint.release(&scales_of(tensor));
         }

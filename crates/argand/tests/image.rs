@@ -161,3 +161,26 @@ fn the_command_labels_files_and_directories() {
         assert!(text(&failed.stderr).contains(expected), "{args:?}: {}", text(&failed.stderr));
     }
 }
+
+#[test]
+fn the_command_reads_lines() {
+    let (model, wide) = (fixtures().join("tiny_cnn/crnn"), fixtures().join("tiny_images/wide.png"));
+    let (model, wide) = (model.to_str().unwrap(), wide.to_str().unwrap());
+    let one = argand(&["ocr", model, wide, "--line", "--json"]);
+    assert!(one.status.success(), "{}", text(&one.stderr));
+    let found: Value = serde_json::from_slice(&one.stdout).unwrap();
+    let [height, width] = picture("wide.png").size;
+    let line = &found["lines"][0];
+    assert_eq!([&line["top"], &line["bottom"], &line["left"], &line["right"]], [0, height, 0, width]);
+    assert!(line["text"].as_str().unwrap().chars().all(|c| "abc d".contains(c)), "{line}");
+    let sure = line["confidence"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&sure));
+    let plain = argand(&["ocr", model, wide, "--line"]);
+    assert_eq!(text(&plain.stdout), format!("{}\n", line["text"].as_str().unwrap()));
+    // Several pictures are told apart by their names.
+    let all = argand(&["ocr", model, fixtures().join("tiny_images").to_str().unwrap()]);
+    assert!(all.status.success() && text(&all.stdout).contains("tall.png:\n"), "{}", text(&all.stderr));
+    let other = fixtures().join("tiny_cnn/resnet_basic");
+    let failed = argand(&["ocr", other.to_str().unwrap(), wide]);
+    assert!(text(&failed.stderr).contains("ResNet reads no lines of text"), "{}", text(&failed.stderr));
+}

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Write a model in another format
 ///
-/// Reads GGUF, safetensors, PyTorch (.bin, .pt, .pth; nothing in them is run) and NumPy (.npz, .npy), in one file or in
-/// several, and writes one file. Values stay as they are, but block formats become F32 in safetensors, and doubles of
+/// Reads GGUF, safetensors, PyTorch (.bin, .pt, .pth; nothing in them is run), NumPy (.npz, .npy) and ONNX (its initialisers),
+/// in one file or in several, and writes one file. Values stay as they are, but block formats become F32 in safetensors, and doubles of
 /// PyTorch and NumPy become F32. The file appears under its name only when it is complete.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
