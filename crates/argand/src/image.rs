@@ -53,7 +53,7 @@ pub struct ImageClassifier {
 /// What looks at pictures.
 enum Eye {
     /// Convolutions, for pictures of any size.
-    Grid(Seeing),
+    Grid(Box<Seeing>),
     /// A transformer, for those of one size.
     Tower(Box<Vision>),
 }
@@ -105,7 +105,7 @@ impl ImageClassifier {
                 if let Some(size) = processor.size() {
                     model.network(size, loading)?;
                 }
-                Eye::Grid(model)
+                Eye::Grid(Box::new(model))
             }
         };
         Ok(ImageClassifier { file: path.display().to_string(), model, processor, labels })

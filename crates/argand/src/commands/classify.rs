@@ -78,7 +78,7 @@ impl Classify {
         };
         let prepare = |model: &ImageClassifier, picture: Picture| model.prepare(&picture);
         let run = ImageClassifier::classify_prepared;
-        let done = pictures::each(&mut model, &files, "classifying", prepare, |model, p| run(model, p), hear);
+        let done = pictures::each(&mut model, &files, "classifying", prepare, run, hear);
         if !rows.is_empty() {
             ui::out(&ui::table(&["picture", "probability", "label"], &rows))?;
         }
