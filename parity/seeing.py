@@ -44,7 +44,6 @@ TEMPLATE = (
     "{% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}assistant{% endif %}"
 )
 IMAGES = {"qwen2_vl": "<|vision_start|><|image_pad|><|vision_end|>"}
-SIZES = {"vit": 12, "clip": 12, "siglip": 12, "llava": 12}
 PROCESSORS = {
     "vit": ("images_vit", {"size": {"height": 12, "width": 12}}),
     "clip": ("images_clip", {"size": {"shortest_edge": 14}, "crop_size": {"height": 12, "width": 12}}),
@@ -122,26 +121,27 @@ class Qwen2VL:
         return {**seen, **words, "mm_token_type_ids": (words["input_ids"] == IMAGE_TOKEN).int()}
 
 
-def picture(name):
-    """A picture as programs open it."""
-    return Image.open(images.FOLDER / f"{name}.png").convert("RGB")
+def picture(name, model):
+    """A picture as its processor wants it."""
+    opened = Image.open(images.FOLDER / f"{name}.png")
+    return opened.convert("RGB") if PROCESSORS[model][0] in images.NEED_RGB else opened
 
 
-def described(model, processor, shown, prompt):
+def described(name, model, processor, shown):
     """The prompt and the likeliest words behind it, for some pictures in one turn."""
-    content = [{"type": "image"}] * len(shown) + [{"type": "text", "text": prompt}]
+    content = [{"type": "image"}] * len(shown) + [{"type": "text", "text": PROMPT}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    inputs = processor(text=text, images=[picture(name) for name in shown], return_tensors="pt")
+    inputs = processor(text=text, images=[picture(one, name) for one in shown], return_tensors="pt")
     inputs.pop("token_type_ids", None)
     with torch.inference_mode():
         output = model.generate(**inputs, do_sample=False, max_new_tokens=MOST, eos_token_id=None, pad_token_id=0)
     tokens = inputs["input_ids"][0].tolist()
-    return {"pictures": list(shown), "prompt": prompt, "tokens": tokens, "generated": output[0, len(tokens) :].tolist()}
+    return {"pictures": list(shown), "prompt": PROMPT, "tokens": tokens, "generated": output[0, len(tokens) :].tolist()}
 
 
 def compared(name, model, pixels, text):
     """Vectors of pictures and labels, and how well each goes with each."""
-    inputs = pixels([picture(shown) for shown in SHOWN], return_tensors="pt")
+    inputs = pixels([picture(shown, name) for shown in SHOWN], return_tensors="pt")
     length = {"padding": "max_length", "max_length": 12} if name == "siglip" else {"padding": True}
     words = text(LABELS, return_tensors="pt", **length)
     mask = {} if name == "siglip" else {"attention_mask": words["attention_mask"]}
@@ -161,7 +161,7 @@ def make(fixture_name):
     model = reference.start(folder, config, "eager")
     pixels = image_processor(folder, name)
     if name == "vit":
-        inputs = pixels([picture(shown) for shown in SHOWN], return_tensors="pt")
+        inputs = pixels([picture(shown, name) for shown in SHOWN], return_tensors="pt")
         with torch.inference_mode():
             found = model(**inputs).logits.softmax(-1).tolist()
         write_json(folder / "seeing.json", {"pictures": list(SHOWN), "probabilities": found})
@@ -171,6 +171,6 @@ def make(fixture_name):
         write_json(folder / "seeing.json", compared(name, model, pixels, text))
         return
     processor = whole_processor(name, pixels, text, template)
-    runs = [described(model, processor, shown, PROMPT) for shown in (SHOWN[:1], SHOWN[1:], SHOWN)]
+    runs = [described(name, model, processor, shown) for shown in (SHOWN[:1], SHOWN[1:], SHOWN)]
     write_json(folder / "seeing.json", runs)
     print(name, [run["generated"] for run in runs])

@@ -7,7 +7,7 @@ use argand_codec::Codec;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::{Tier, TierError};
 use argand_cpu::{Batch, Executor, Options, Seq};
-use argand_graph::Graph;
+use argand_graph::{Graph, Sym};
 use argand_models::encoder::Head;
 use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
 use argand_weights::{Checkpoint, Format};
@@ -120,6 +120,8 @@ pub enum LoadError {
     Context { tokens: usize },
     #[error("{file}: {page} is an encoder, which reads text and writes none; a model that writes was expected")]
     Encoder { file: String, page: &'static str },
+    #[error("{file}: {page} writes no text; a language model was expected")]
+    NoWriter { file: String, page: &'static str },
     #[error("{file}: {page} is a model that writes text; an encoder such as BERT was expected")]
     NoEncoder { file: String, page: &'static str },
     #[error("{file}: {page} does not look at pictures; a model such as ViT, CLIP or LLaVA was expected")]
@@ -153,6 +155,10 @@ impl Model {
         let model = open(&checkpoint, options.context, options)?;
         if both_ways(&model.graph) {
             return Err(LoadError::Encoder { file, page: model.page.name });
+        }
+        // Logits stand in the rows that are asked for.
+        if model.graph.body.node(model.graph.body.output).ty.rows() != Some(Sym::R.into()) {
+            return Err(LoadError::NoWriter { file, page: model.page.name });
         }
         let opened = Arc::clone(&checkpoint);
         // Reading a vocabulary takes about as long as packing weights, and needs nothing of them.

@@ -55,7 +55,7 @@ impl Network {
         options: &LoadOptions,
         progress: &mut dyn FnMut(Loading),
     ) -> Result<Network, LoadError> {
-        let source = Arc::new(Source::new(checkpoint, model, graph, None)?);
+        let source = Arc::new(Source::new(checkpoint, model, graph, options.quantize)?);
         let total = checkpoint.file_bytes();
         let mut hear = |bytes| progress(Loading { bytes, total });
         let pages = match graph.states().is_empty() {

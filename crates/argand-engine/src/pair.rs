@@ -26,7 +26,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn read(f: &Facts<'_>) -> Option<Comparison> {
+    /// That of a model; none of one that compares no pictures with captions, and of a configuration without weights.
+    pub fn read(f: &Facts<'_>) -> Option<Comparison> {
         let value = |name| f.tensor_values(name).and_then(|values| values.first().copied());
         let scale = value("logit_scale")?.exp() as f32;
         Some(Comparison { scale, bias: value("logit_bias").map(|bias| bias as f32) })

@@ -148,7 +148,9 @@ impl Processor {
         let mut crop = None;
         let shape = if kind.starts_with("Qwen2VL") {
             patches(config)?
-        } else if kind.starts_with("Idefics3") && flag("do_image_splitting").unwrap_or(true) {
+        } else if ["Idefics3", "SmolVLM"].iter().any(|tiled| kind.starts_with(tiled))
+            && flag("do_image_splitting").unwrap_or(true)
+        {
             let longest = side(config, "size", "longest_edge")?.unwrap_or(4 * 364);
             Shape::Tiles { longest, tile: side(config, "max_image_size", "longest_edge")?.unwrap_or(364) }
         } else if kind.starts_with("ConvNext") {

@@ -84,6 +84,33 @@ pub enum Error {
         /// Its architecture.
         page: &'static str,
     },
+    /// A model that only reads was shown a picture.
+    #[error("{model} reads text and sees no pictures; a model such as SmolVLM was expected")]
+    Blind {
+        /// Its name.
+        model: String,
+    },
+    /// The vocabulary has no token for rows of pictures.
+    #[error("{file}: the tokenizer has no token {token}, in whose places pictures stand")]
+    NoPictureToken {
+        /// The model.
+        file: String,
+        /// Its number.
+        token: u32,
+    },
+    /// The prompt has places for another number of pictures.
+    #[error(
+        "{shown} pictures were shown, and the prompt has another number of places for them, `{written}`; do not write that in texts"
+    )]
+    Pictures {
+        /// How many pictures.
+        shown: usize,
+        /// How a place is written.
+        written: String,
+    },
+    /// No more pictures can be told apart.
+    #[error(transparent)]
+    Marks(#[from] argand_engine::MarksSpent),
     /// There is no answer to give again.
     #[error("there is no answer yet that could be given again")]
     NothingToRegenerate,

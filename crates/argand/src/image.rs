@@ -4,7 +4,7 @@ use crate::encoder::{Choice, choice, ranked};
 use crate::machine::Machine;
 use crate::{Error, model::locate};
 use argand_engine::vision::{Seen, Vision};
-use argand_engine::{LoadError, LoadOptions, Loading, Seeing};
+use argand_engine::{Comparison, LoadError, LoadOptions, Loading, Seeing};
 use argand_graph::{Dim, Sym};
 use argand_hub::{Progress, Silent};
 use argand_image::{Layout, Picture, Pixels, Processor};
@@ -21,6 +21,8 @@ pub enum Sense {
     Texts,
     /// Pictures.
     Pictures,
+    /// Both, which it compares.
+    Both,
 }
 
 impl Sense {
@@ -31,7 +33,11 @@ impl Sense {
     pub fn of(path: &Path, options: &LoadOptions) -> Result<Sense, Error> {
         let checkpoint = options.open(path).map_err(LoadError::from)?;
         let model = argand_models::Model::open(&checkpoint, None).map_err(LoadError::from)?;
-        Ok(if argand_engine::sees(&model.graph) { Sense::Pictures } else { Sense::Texts })
+        Ok(match Comparison::read(model.facts()) {
+            Some(_) => Sense::Both,
+            None if argand_engine::sees(&model.graph) => Sense::Pictures,
+            None => Sense::Texts,
+        })
     }
 }
 

@@ -16,7 +16,8 @@
 //! [`Model::open`] takes a name of the catalogue, a path, or `owner/name` of the Hugging Face hub, and fetches what is not
 //! on this machine yet. [`Model::chat`] goes on with the conversation; [`Model::complete`] continues plain text. An [`Encoder`]
 //! reads texts and gives vectors, missing words, labels or relevance; an [`ImageClassifier`] labels
-//! pictures, a [`TextReader`] reads lines of text from them. This crate joins the crates below it and computes nothing itself; it never prints.
+//! pictures, a [`Matcher`] compares them with texts, a [`TextReader`] reads lines of text from them; [`Model::show`] shows one to a
+//! model that sees. This crate joins the crates below it and computes nothing itself; it never prints.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +25,10 @@ mod answer;
 pub mod configs;
 mod encoder;
 mod error;
+mod eyes;
 mod image;
 pub mod machine;
+mod matcher;
 mod model;
 mod ocr;
 
@@ -38,5 +41,6 @@ pub use argand_text::{ChatTemplate, Message, TemplateError};
 pub use encoder::{Choice, Encoder, Task, cosine, ranked};
 pub use error::Error;
 pub use image::{ImageClassifier, Sense};
+pub use matcher::Matcher;
 pub use model::{Generation, Model, OpenOptions};
 pub use ocr::{Line, TextReader};

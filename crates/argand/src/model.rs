@@ -1,5 +1,6 @@
 //! A model with its conversation.
 
+use crate::eyes::{Eyes, Shown, fill_in, mark};
 use crate::{Answer, Error, machine::Machine};
 use argand_engine::{
     CpuRunner, Engine, EngineOptions, LoadOptions, Loading, LookupOptions, Request, Sampling, SeqId, SessionId,
@@ -7,9 +8,12 @@ use argand_engine::{
 };
 use argand_graph::Graph;
 use argand_hub::{Progress, Silent, Store};
+use argand_image::Picture;
 use argand_text::{ChatTemplate, Message, RenderOptions, StreamDecoder, TemplateError, Tokenizer};
+use serde_json::{Value as Json, json};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How a model is to be opened.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +68,19 @@ pub struct Model {
     generation: Generation,
     messages: Vec<Message>,
     session: SessionId,
+    sight: Option<Sight>,
+}
+
+/// What a model that sees has been shown.
+struct Sight {
+    path: PathBuf,
+    options: LoadOptions,
+    /// Loaded with the first picture.
+    eyes: Option<Eyes>,
+    /// The pictures of the conversation, in order.
+    shown: Vec<Shown>,
+    /// How many of them belong to the next turn.
+    waiting: usize,
 }
 
 /// Where a model lies on this machine; it is fetched where it has to be.
@@ -129,7 +146,10 @@ impl Model {
         let prefill_chunk = options.prefill_chunk.unwrap_or(defaults.prefill_chunk);
         let mut engine = Engine::new(runner, EngineOptions { prefill_chunk, ..defaults });
         let session = engine.open_session();
+        let sees = argand_models::vision::reads_pictures(&graph);
+        let sight = || Sight { path: path.to_path_buf(), options: load, eyes: None, shown: Vec::new(), waiting: 0 };
         Ok(Model {
+            sight: sees.then(sight),
             name,
             graph,
             tokenizer,
@@ -208,13 +228,49 @@ impl Model {
     /// Forgets the conversation, but for the system message.
     pub fn reset(&mut self) {
         self.messages.retain(|m| m.role == "system");
+        if let Some(sight) = &mut self.sight {
+            sight.shown.clear();
+            sight.waiting = 0;
+        }
+    }
+
+    /// Whether the model can be shown pictures.
+    pub fn sees(&self) -> bool {
+        self.sight.is_some()
+    }
+
+    /// Shows a picture; the next turn of the conversation begins with it.
+    ///
+    /// # Errors
+    /// The model sees no pictures, what it wants to see of them is not said, or the part of it that looks cannot be loaded.
+    pub fn show(&mut self, picture: &Picture) -> Result<(), Error> {
+        let sight = self.sight.as_mut().ok_or_else(|| Error::Blind { model: self.name.clone() })?;
+        if sight.eyes.is_none() {
+            sight.eyes = Some(Eyes::load(&sight.path, &sight.options, &self.tokenizer)?);
+        }
+        if let Some(eyes) = &mut sight.eyes {
+            sight.shown.push(eyes.look(picture)?);
+            sight.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// A message as the model's template wants it: in parts where pictures may be among them.
+    fn message(&self, role: &str, pictures: usize, text: &str) -> Message {
+        let mut message = Message::new(role, text);
+        if self.sees() {
+            let mut parts = vec![json!({ "type": "image" }); pictures];
+            parts.push(json!({ "type": "text", "text": text }));
+            message.content = Some(Json::Array(parts));
+        }
+        message
     }
 
     /// Sets the system message, or removes it when empty. It counts from the next turn on.
     pub fn set_system(&mut self, text: &str) {
         self.messages.retain(|m| m.role != "system");
         if !text.is_empty() {
-            self.messages.insert(0, Message::new("system", text));
+            self.messages.insert(0, self.message("system", 0, text));
         }
     }
 
@@ -224,11 +280,15 @@ impl Model {
     /// The model has no chat template or a malformed one, the template refuses the conversation, or it is longer than the context; the
     /// conversation is then as before.
     pub fn chat(&mut self, text: &str) -> Result<Answer<'_>, Error> {
-        self.messages.push(Message::new("user", text));
+        let waiting = self.sight.as_mut().map_or(0, |sight| std::mem::take(&mut sight.waiting));
+        self.messages.push(self.message("user", waiting, text));
         match self.ask() {
             Ok(seq) => Ok(Answer::new(self, seq, true)),
             Err(error) => {
                 self.messages.pop();
+                if let Some(sight) = &mut self.sight {
+                    sight.waiting = waiting;
+                }
                 Err(error)
             }
         }
@@ -259,7 +319,17 @@ impl Model {
         let template = self.template.as_ref().map_err(Clone::clone)?;
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
         let text = template.render(&self.messages, &options)?;
-        Ok(self.tokenizer.encode(&text, false, true)?)
+        let Some((eyes, shown)) = self.seen() else { return Ok(self.tokenizer.encode(&text, false, true)?) };
+        let odd = || Error::Pictures { shown: shown.len(), written: eyes.written.clone() };
+        let text = fill_in(&text, &eyes.written, shown).ok_or_else(odd)?;
+        let tokens = self.tokenizer.encode(&text, false, true)?;
+        mark(&tokens, eyes.token, shown).ok_or_else(odd)
+    }
+
+    /// The pictures of the conversation, and what looked at them.
+    fn seen(&self) -> Option<(&Eyes, &[Shown])> {
+        let sight = self.sight.as_ref()?;
+        Some((sight.eyes.as_ref()?, &sight.shown))
     }
 
     /// Continues plain text, without a chat template and outside of the conversation.
@@ -285,6 +355,7 @@ impl Model {
             seed: seed.unwrap_or_else(|| RandomState::new().hash_one(0)),
             lookup,
             session,
+            pictures: self.seen().map_or(Vec::new(), |(_, shown)| shown.iter().map(|s| Arc::clone(&s.rows)).collect()),
             text: Some(Box::new(Decoder(decoder))),
             ..Request::new(prompt)
         };
@@ -292,6 +363,6 @@ impl Model {
     }
 
     pub(crate) fn remember_answer(&mut self, text: String) {
-        self.messages.push(Message::new("assistant", text));
+        self.messages.push(self.message("assistant", 0, &text));
     }
 }

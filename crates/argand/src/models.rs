@@ -3,7 +3,7 @@
 use crate::opened::Opened;
 use crate::{interrupt, ui};
 use anyhow::Result;
-use argand::{Encoder, ImageClassifier, LoadOptions, Loading, Model, OpenOptions, Task, TextReader};
+use argand::{Encoder, ImageClassifier, LoadOptions, Loading, Matcher, Model, OpenOptions, Task, TextReader};
 use argand_engine::CpuRunner;
 use argand_hub::{CatalogueEntry, Config, HubError, ModelSpec, ResolvedModel, Source, Store, human_bytes};
 use std::path::Path;
@@ -82,6 +82,11 @@ pub fn load_encoder(path: &Path, task: Task, options: &LoadOptions) -> Result<En
 /// Loads a model that labels pictures.
 pub fn load_image_classifier(path: &Path, options: &LoadOptions) -> Result<ImageClassifier> {
     Ok(loading(path, |progress| ImageClassifier::load(path, options, progress))?)
+}
+
+/// Loads a model that compares pictures with texts.
+pub fn load_matcher(path: &Path, options: &LoadOptions) -> Result<Matcher> {
+    Ok(loading(path, |progress| Matcher::load(path, options, progress))?)
 }
 
 /// Loads a model that reads lines of text from pictures.

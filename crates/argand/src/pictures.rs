@@ -41,6 +41,18 @@ pub fn find(given: &[String], list: Option<&Path>) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
+/// Whether all of these are pictures, or directories with some.
+pub fn any(given: &[String]) -> bool {
+    let shows = |path: &Path| match path.is_dir() {
+        true => {
+            let mut found = Vec::new();
+            directory(path, &mut found).is_ok() && !found.is_empty()
+        }
+        false => is_picture(path) && path.is_file(),
+    };
+    !given.is_empty() && given.iter().all(|path| shows(Path::new(path)))
+}
+
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     ENDINGS.contains(&ending.as_str())

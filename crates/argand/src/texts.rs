@@ -1,7 +1,7 @@
 //! Texts that commands read: as arguments, from a file, a directory or standard input; and encoders that read them.
 
 use crate::args::LoadArgs;
-use crate::{interrupt, models, ui};
+use crate::{interrupt, models, pictures, ui};
 use anyhow::{Context, Result, bail};
 use argand::{Encoder, Task};
 use clap::Args;
@@ -46,7 +46,9 @@ impl Text {
 
     /// A JSON object about it, with more fields.
     pub fn json(&self, mut fields: serde_json::Value) -> serde_json::Value {
-        fields["text"] = self.text.as_str().into();
+        if self.file.is_none() || !self.text.is_empty() {
+            fields["text"] = self.text.as_str().into();
+        }
         if let Some(file) = &self.file {
             fields["file"] = file.as_str().into();
         }
@@ -58,6 +60,19 @@ impl TextArgs {
     /// As if these had been typed.
     pub fn new(texts: &[String], file: Option<&Path>) -> TextArgs {
         TextArgs { texts: texts.to_vec(), file: file.map(Path::to_path_buf) }
+    }
+
+    /// Whether what was given are names of pictures.
+    pub fn are_pictures(&self) -> bool {
+        match &self.file {
+            Some(path) => pictures::any(&[path.display().to_string()]),
+            None => pictures::any(&self.texts),
+        }
+    }
+
+    /// The pictures that were named.
+    pub fn pictures(&self) -> Result<Vec<PathBuf>> {
+        pictures::find(&self.texts, self.file.as_deref())
     }
 
     /// The texts; at least one.

@@ -4,7 +4,7 @@ use crate::args::LoadArgs;
 use crate::texts::{self, Text, TextArgs};
 use crate::{models, pictures, ui};
 use anyhow::{Result, bail};
-use argand::{Choice, Encoder, ImageClassifier, Picture, Sense, Task, cosine};
+use argand::{Choice, Encoder, ImageClassifier, Picture, Pixels, Sense, Task, cosine};
 use argand_models::encoder::Head;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Label texts or pictures, by the model's own labels or by those that you name
 ///
 /// The model tells which of them it reads. With --labels it needs no classifier: a text gets the label whose vector is most like its
-/// own. What a model of pictures wants to see is said by the preprocessor_config.json beside its weights; a file of weights alone
+/// own, and of a model such as CLIP a picture gets the label that goes with it best. What a model of pictures wants to see is said by the preprocessor_config.json beside its weights; a file of weights alone
 /// needs --config.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
   argand classify ./bert-ner \"Ada Lovelace lived in London.\" --json
   argand classify ./all-MiniLM-L6-v2 --labels sport,politics,weather --file headlines.txt
   argand classify ./resnet-50 cat.jpg -k 5
+  argand classify ./clip-vit-base-patch32 photos/ --labels \"a photo of a cat,a photo of a dog\"
   argand classify efficientnet-lite0.pth --config efficientnet-lite0 photos/ --json")]
 pub struct Classify {
     /// Model with a classifier, or any encoder with --labels: a path, or OWNER/NAME of the hub
@@ -55,17 +56,43 @@ impl Classify {
         match Sense::of(&path, &self.load.options()?.load)? {
             Sense::Texts => self.texts(&path),
             Sense::Pictures => self.pictures(&path),
+            Sense::Both => self.matched(&path),
         }
     }
 
+    /// Pictures by the labels that go with them best.
+    fn matched(&self, path: &Path) -> Result<()> {
+        if self.labels.is_empty() {
+            bail!("the model compares pictures with texts and has no labels of its own; name some with --labels");
+        }
+        let mut matcher = models::load_matcher(path, &self.load.options()?.load)?;
+        let labels: Vec<&str> = self.labels.iter().map(|label| label.trim()).collect();
+        let vectors = matcher.embed_texts(&labels)?;
+        self.label(&mut matcher, argand::Matcher::prepare, |matcher, pictures| {
+            let found = matcher.embed_pictures(pictures)?;
+            Ok(found.iter().map(|picture| matcher.ranked(picture, &labels, &vectors)).collect())
+        })
+    }
+
+    /// Pictures by the model's own labels.
     fn pictures(&self, path: &Path) -> Result<()> {
         if !self.labels.is_empty() {
             bail!(
                 "--labels needs a model that has vectors of texts; this one looks at pictures and has labels of its own"
             );
         }
-        let files = pictures::find(&self.inputs, self.file.as_deref())?;
         let mut model = models::load_image_classifier(path, &self.load.options()?.load)?;
+        self.label(&mut model, ImageClassifier::prepare, |model, pictures| model.classify_prepared(pictures))
+    }
+
+    /// Labels pictures and says what came of each.
+    fn label<M>(
+        &self,
+        model: &mut M,
+        prepare: impl Fn(&M, &Picture) -> Result<Pixels, argand::Error>,
+        run: impl FnMut(&mut M, &[Pixels]) -> Result<Vec<Vec<Choice>>, argand::Error>,
+    ) -> Result<()> {
+        let files = pictures::find(&self.inputs, self.file.as_deref())?;
         let mut rows = Vec::new();
         let hear = |file: &Path, mut choices: Vec<Choice>| {
             choices.truncate(self.top_k);
@@ -76,9 +103,8 @@ impl Classify {
             rows.extend(choices.iter().map(|c| row(&file.display().to_string(), c)));
             Ok(())
         };
-        let prepare = |model: &ImageClassifier, picture: Picture| model.prepare(&picture);
-        let run = ImageClassifier::classify_prepared;
-        let done = pictures::each(&mut model, &files, "classifying", prepare, run, hear);
+        let prepare = |model: &M, picture: Picture| prepare(model, &picture);
+        let done = pictures::each(model, &files, "classifying", prepare, run, hear);
         if !rows.is_empty() {
             ui::out(&ui::table(&["picture", "probability", "label"], &rows))?;
         }

@@ -1,14 +1,14 @@
 //! `argand embed`: texts in, vectors out.
 
 use crate::args::LoadArgs;
-use crate::texts::{self, TextArgs};
-use crate::ui;
+use crate::texts::{self, Text, TextArgs};
+use crate::{models, pictures, ui};
 use anyhow::{Context, Result, bail};
-use argand::{Pool, Task, cosine};
+use argand::{Matcher, Picture, Pixels, Pool, Sense, Task, cosine};
 use clap::ValueEnum;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,13 +31,16 @@ enum Pooling {
     Last,
 }
 
-/// Turn texts into vectors; texts that mean alike have vectors that point alike
+/// Turn texts or pictures into vectors; what means alike has vectors that point alike
+///
+/// Models such as CLIP have vectors of pictures too: name pictures (PNG, JPEG) or directories of them instead of texts.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand embed ./all-MiniLM-L6-v2 \"A cat sleeps.\" \"Ein Kater schläft.\"
   argand embed ./all-MiniLM-L6-v2 --file lines.txt --format npy --output vectors.npy
   argand embed ./all-MiniLM-L6-v2 --file notes/ --similar \"when does the lease end?\"
-  argand embed ./all-MiniLM-L6-v2 --file lines.txt --quantize q8_0 | jq -c .embedding")]
+  argand embed ./all-MiniLM-L6-v2 --file lines.txt --quantize q8_0 | jq -c .embedding
+  argand embed ./clip-vit-base-patch32 --file photos/ --similar \"a cat on a sofa\"")]
 pub struct Embed {
     /// Encoder: a path, or OWNER/NAME of the hub
     model: String,
@@ -70,26 +73,65 @@ impl Embed {
         if self.format == Format::Npy && self.output.is_none() && io::stdout().is_terminal() {
             bail!("--format npy writes bytes, which no terminal shows; name a file with --output");
         }
-        let texts = self.texts.read()?;
         let pool = self.pool.map(|pool| match pool {
             Pooling::Mean => Pool::Mean,
             Pooling::Max => Pool::Max,
             Pooling::Cls => Pool::First,
             Pooling::Last => Pool::Last,
         });
-        let mut encoder = texts::encoder(&self.model, Task::Embed { pool }, &self.load)?;
-        if let Some(query) = &self.similar {
-            let query = encoder.embed(&[query])?.concat();
-            let mut ranking = Vec::with_capacity(texts.len());
-            texts::each(
-                &texts,
-                "embedding",
-                |t| encoder.embed(t),
-                |text, vector| {
-                    ranking.push((cosine(&query, &vector), text));
-                    Ok(())
-                },
-            )?;
+        let (path, load) = (models::ready(&self.model)?.path, self.load.options()?.load);
+        if Sense::of(&path, &load)? == Sense::Both {
+            if pool.is_some() {
+                bail!("--pool is for encoders of texts; this model has one vector for a picture or a text");
+            }
+            return self.matched(models::load_matcher(&path, &load)?);
+        }
+        let texts = self.texts.read()?;
+        let mut encoder = models::load_encoder(&path, Task::Embed { pool }, &load)?;
+        let query = self.similar.as_ref().map(|query| encoder.embed(&[query])).transpose()?;
+        let width = encoder.engine().width();
+        self.write(query, texts.len(), width, |hear| texts::each(&texts, "embedding", |t| encoder.embed(t), hear))
+    }
+
+    /// Vectors of a model that compares pictures with texts: of pictures, if such are named.
+    fn matched(&self, mut matcher: Matcher) -> Result<()> {
+        let width = matcher.width();
+        let query = self.similar.as_ref().map(|query| matcher.embed_texts(&[query])).transpose()?;
+        if !self.texts.are_pictures() {
+            let texts = self.texts.read()?;
+            return self.write(query, texts.len(), width, |hear| {
+                texts::each(&texts, "embedding", |t| matcher.embed_texts(t), hear)
+            });
+        }
+        let mut vectors: Vec<(Text, Vec<f32>)> = Vec::new();
+        let run = |matcher: &mut Matcher, pictures: &[Pixels]| matcher.embed_pictures(pictures);
+        let hear = |file: &Path, vector| {
+            vectors.push((Text { file: Some(file.display().to_string()), text: String::new() }, vector));
+            Ok(())
+        };
+        let prepare = |matcher: &Matcher, picture: Picture| matcher.prepare(&picture);
+        let done = pictures::each(&mut matcher, &self.texts.pictures()?, "embedding", prepare, run, hear);
+        // Those that could be read are written, whatever the others were.
+        self.write(query, vectors.len(), width, |hear| {
+            vectors.iter().try_for_each(|(picture, vector)| hear(picture, vector.clone()))
+        })?;
+        done
+    }
+
+    /// Ranks what `make` hands out by likeness to a query, or writes it.
+    fn write<'t>(
+        &self,
+        query: Option<Vec<Vec<f32>>>,
+        count: usize,
+        width: usize,
+        make: impl FnOnce(&mut dyn FnMut(&'t Text, Vec<f32>) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(query) = query {
+            let (query, mut ranking) = (query.concat(), Vec::with_capacity(count));
+            make(&mut |text, vector| {
+                ranking.push((cosine(&query, &vector), text));
+                Ok(())
+            })?;
             return Ok(ui::ranking(ranking, self.top, "similarity", self.json)?);
         }
         let mut out: Box<dyn Write> = match &self.output {
@@ -100,26 +142,21 @@ impl Embed {
             None => Box::new(io::BufWriter::new(io::stdout())),
         };
         if self.format == Format::Npy {
-            out.write_all(&npy_header(texts.len(), encoder.engine().width())).map_err(ui::OutputError::from)?;
+            out.write_all(&npy_header(count, width)).map_err(ui::OutputError::from)?;
         }
         let mut rows = Vec::new();
-        texts::each(
-            &texts,
-            "embedding",
-            |t| encoder.embed(t),
-            |text, vector| {
-                let written = match self.format {
-                    Format::Jsonl => writeln!(out, "{}", text.json(json!({ "embedding": vector }))),
-                    Format::Npy => out.write_all(&vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()),
-                    Format::Table => {
-                        let first: Vec<String> = vector.iter().take(4).map(|x| format!("{x:.4}")).collect();
-                        rows.push(vec![text.label(), vector.len().to_string(), format!("[{}, ...]", first.join(", "))]);
-                        Ok(())
-                    }
-                };
-                Ok(written.map_err(ui::OutputError::from)?)
-            },
-        )?;
+        make(&mut |text, vector| {
+            let written = match self.format {
+                Format::Jsonl => writeln!(out, "{}", text.json(json!({ "embedding": vector }))),
+                Format::Npy => out.write_all(&vector.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()),
+                Format::Table => {
+                    let first: Vec<String> = vector.iter().take(4).map(|x| format!("{x:.4}")).collect();
+                    rows.push(vec![text.label(), vector.len().to_string(), format!("[{}, ...]", first.join(", "))]);
+                    Ok(())
+                }
+            };
+            Ok(written.map_err(ui::OutputError::from)?)
+        })?;
         if self.format == Format::Table {
             write!(out, "{}", ui::table(&["text", "values", "vector"], &rows)).map_err(ui::OutputError::from)?;
         }

@@ -5,6 +5,7 @@ mod chat;
 mod classify;
 mod convert;
 mod count;
+mod describe;
 mod doctor;
 mod draw;
 mod embed;
@@ -26,12 +27,14 @@ pub enum Command {
     Chat(chat::Chat),
     /// Answer one prompt
     Run(run::Run),
-    /// Turn texts into vectors
+    /// Turn texts or pictures into vectors
     Embed(embed::Embed),
     /// Order documents by relevance to a question
     Rerank(rerank::Rerank),
     /// Label texts or pictures
     Classify(classify::Classify),
+    /// Say what is to be seen in pictures
+    Describe(describe::Describe),
     /// Say which words were masked
     Fill(fill::Fill),
     /// Read lines of text from pictures
@@ -72,6 +75,7 @@ impl Command {
             Self::Embed(c) => c.run(),
             Self::Rerank(c) => c.run(),
             Self::Classify(c) => c.run(),
+            Self::Describe(c) => c.run(),
             Self::Fill(c) => c.run(),
             Self::Ocr(c) => c.run(),
             Self::Bench(c) => c.run(),

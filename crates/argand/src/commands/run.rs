@@ -103,7 +103,7 @@ pub fn context_note(answer: &Answer<'_>, context: usize, advice: &str) -> Option
 }
 
 /// What an answer cost and how fast it was, for programs.
-fn report(answer: &Answer<'_>) -> serde_json::Value {
+pub fn report(answer: &Answer<'_>) -> serde_json::Value {
     let timing = answer.timing();
     serde_json::json!({
         "text": answer.text(),

@@ -1,0 +1,215 @@
+//! Models that see, from files to words, on tiny folders with what transformers says of the same pictures (see `parity/seeing.py`).
+
+use argand::{Generation, ImageClassifier, LoadOptions, Matcher, Model, OpenOptions, Sampling, cosine};
+use argand_cpu::kv::KvType;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests")
+}
+
+fn folder(name: &str) -> PathBuf {
+    tests().join("tiny_vision").join(name)
+}
+
+fn picture(name: &Value) -> PathBuf {
+    tests().join("tiny_images").join(format!("{}.png", name.as_str().unwrap()))
+}
+
+fn expected(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder(name).join("seeing.json")).unwrap()).unwrap()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    list(value).iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+/// As the reference computes, but for the order of sums.
+fn exact() -> LoadOptions {
+    LoadOptions { threads: Some(2), exact: true, kv: KvType::F32, context: Some(96), ..LoadOptions::default() }
+}
+
+/// Two layers of f32 sums in another order; the values are at most 1.
+fn assert_near(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off < 2e-5, "{what}: off by {off:e}");
+}
+
+#[test]
+fn a_vision_transformer_labels_pictures() {
+    let mut classifier = ImageClassifier::load(&folder("vit"), &exact(), &mut |_| {}).unwrap();
+    let expected = expected("vit");
+    for (name, probabilities) in list(&expected["pictures"]).iter().zip(list(&expected["probabilities"])) {
+        let choices = classifier.classify(&argand::open_picture(&picture(name)).unwrap()).unwrap();
+        assert!(choices.is_sorted_by(|a, b| a.probability >= b.probability));
+        let of = |label: &String| choices.iter().find(|c| c.text == *label).unwrap().probability;
+        let found: Vec<f32> = classifier.labels().iter().map(of).collect();
+        assert_near(&found, &numbers(probabilities), &format!("{name}"));
+    }
+}
+
+#[test]
+fn pictures_and_texts_are_compared() {
+    for name in ["clip", "siglip"] {
+        let mut matcher = Matcher::load(&folder(name), &exact(), &mut |_| {}).unwrap();
+        let expected = expected(name);
+        let labels: Vec<&str> = list(&expected["labels"]).iter().map(|label| label.as_str().unwrap()).collect();
+        let texts = matcher.embed_texts(&labels).unwrap();
+        for (found, expected) in texts.iter().zip(list(&expected["text_embeds"])) {
+            assert_near(found, &numbers(expected), &format!("{name}: a label"));
+        }
+        let shown = list(&expected["pictures"]).iter().map(|p| argand::open_picture(&picture(p)).unwrap());
+        let prepared: Vec<_> = shown.map(|p| matcher.prepare(&p).unwrap()).collect();
+        let pictures = matcher.embed_pictures(&prepared).unwrap();
+        assert_eq!(pictures.len(), 2);
+        for (i, picture) in pictures.iter().enumerate() {
+            assert_near(picture, &numbers(&expected["image_embeds"][i]), &format!("{name}: picture {i}"));
+            let found = matcher.probabilities(picture, &texts);
+            assert_near(&found, &numbers(&expected["probabilities"][i]), &format!("{name}: probabilities"));
+            let ranked = matcher.ranked(picture, &labels, &texts);
+            let best = (0..3).max_by(|a, b| found[*a].total_cmp(&found[*b])).unwrap();
+            assert_eq!(ranked[0].text, labels[best]);
+            assert!((cosine(picture, picture) - 1.0).abs() < 1e-6);
+        }
+    }
+}
+
+fn seeing(name: &str) -> Model {
+    let options = OpenOptions { load: exact(), prefill_chunk: Some(7) };
+    let mut model = Model::load(&folder(name), &options, &mut |_| {}).unwrap();
+    assert!(model.sees());
+    let greedy = Generation { sampling: Sampling::greedy(), ignore_eos: true, ..Generation::default() };
+    *model.generation_mut() = Generation { max_tokens: Some(12), ..greedy };
+    model
+}
+
+/// Says something after some pictures: tokens of the answer, of the prompt, and of those how many were there already.
+fn say(model: &mut Model, pictures: &[Value], text: &str) -> (Vec<u32>, usize, usize) {
+    for name in pictures {
+        model.show(&argand::open_picture(&picture(name)).unwrap()).unwrap();
+    }
+    let mut answer = model.chat(text).unwrap();
+    answer.by_ref().for_each(|piece| drop(piece.unwrap()));
+    let usage = answer.usage().unwrap();
+    (answer.tokens().to_vec(), usage.prompt_tokens, usage.cached_tokens)
+}
+
+#[test]
+fn pictures_are_described_as_transformers_does() {
+    for name in ["llava", "smolvlm", "qwen2_vl"] {
+        let mut model = seeing(name);
+        for run in list(&expected(name)) {
+            model.reset();
+            let (tokens, prompt, _) = say(&mut model, list(&run["pictures"]), run["prompt"].as_str().unwrap());
+            assert_eq!(prompt, list(&run["tokens"]).len(), "{name}: {}", run["pictures"]);
+            let generated: Vec<u32> = list(&run["generated"]).iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            assert_eq!(tokens, generated, "{name}: {}", run["pictures"]);
+        }
+    }
+}
+
+/// A second turn has what the first has computed, and says the same as a conversation that is read anew.
+#[test]
+fn a_conversation_goes_on_about_its_pictures() {
+    let wide = [Value::from("wide")];
+    let mut model = seeing("llava");
+    model.generation_mut().max_tokens = Some(3);
+    let first = say(&mut model, &wide, "what is in the picture");
+    let (again, prompt, cached) = say(&mut model, &[], "is the dog red");
+    assert!(prompt > first.1 && cached >= first.1, "{cached} of {prompt} tokens were kept");
+    let mut anew = seeing("llava");
+    anew.generation_mut().max_tokens = Some(3);
+    assert_eq!(say(&mut anew, &wide, "what is in the picture").0, first.0);
+    assert_eq!(say(&mut anew, &[], "is the dog red").0, again);
+    // Text alone needs no picture, and a place for one that was not shown is refused.
+    model.reset();
+    assert!(!say(&mut model, &[], "what is the sky").0.is_empty());
+    model.show(&argand::open_picture(&picture(&wide[0])).unwrap()).unwrap();
+    let error = model.chat("an <image> more").err().expect("two places for a picture").to_string();
+    assert!(error.contains("1 pictures were shown"), "{error}");
+}
+
+/// What a command writes to standard output, or to standard error when it fails.
+fn argand(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_argand")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+fn path(path: PathBuf) -> String {
+    path.display().to_string()
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap()
+}
+
+const GREEDY: [&str; 8] =
+    ["--prompt", "what is in the picture", "--temperature", "0", "-n", "12", "--ignore-eos", "--exact"];
+
+#[test]
+fn describe_says_what_transformers_says() {
+    for name in ["llava", "smolvlm", "qwen2_vl"] {
+        let model = path(folder(name));
+        for run in list(&expected(name)) {
+            let files: Vec<String> = list(&run["pictures"]).iter().map(|p| path(picture(p))).collect();
+            let mut arguments = vec!["describe", &model, "--json", "--together", "--context", "96"];
+            arguments.extend(files.iter().map(String::as_str));
+            arguments.extend(GREEDY);
+            let found = json(&argand(&arguments).unwrap());
+            assert_eq!(found["tokens"], run["generated"], "{name}: {}", run["pictures"]);
+            assert_eq!(found["files"], serde_json::json!(files));
+        }
+    }
+}
+
+#[test]
+fn describe_takes_directories_and_tells_what_is_wrong() {
+    let (model, wide) = (path(folder("qwen2_vl")), path(tests().join("tiny_images/wide.png")));
+    let one = argand(&[&["describe", &model, &wide][..], &GREEDY].concat()).unwrap();
+    let folder_of = path(tests().join("tiny_images"));
+    let all = argand(&[&["describe", &model, &folder_of][..], &GREEDY].concat()).unwrap();
+    // Each after its name, one like the other.
+    assert_eq!(all.matches(".png\n").count(), 4, "{all}");
+    assert!(all.contains(&format!("wide.png\n{one}")), "{all}: {one}");
+    let error = argand(&["describe", &model, "nowhere.png"]).unwrap_err();
+    assert!(error.contains("nowhere.png"), "{error}");
+    let error = argand(&["describe", &path(folder("clip")), &wide]).unwrap_err();
+    assert!(error.contains("CLIP"), "{error}");
+}
+
+#[test]
+fn classify_and_embed_take_pictures() {
+    let clip = path(folder("clip"));
+    let pictures = ["wide", "tall"].map(|name| path(tests().join(format!("tiny_images/{name}.png"))));
+    let [wide, tall] = [&pictures[0], &pictures[1]].map(String::as_str);
+    let all = expected("clip");
+    let labels = list(&all["labels"]).iter().map(|label| label.as_str().unwrap()).collect::<Vec<_>>().join(",");
+    let found = argand(&["classify", &clip, wide, tall, "--labels", &labels, "-k", "3", "--json", "--exact"]).unwrap();
+    for (line, probabilities) in found.lines().zip(list(&all["probabilities"])) {
+        let best = numbers(probabilities).into_iter().fold(0.0, f32::max);
+        let top = json(line)["labels"][0]["probability"].as_f64().unwrap();
+        assert!((top as f32 - best).abs() < 1e-3, "{line}");
+    }
+    assert_eq!(found.lines().count(), 2);
+    let error = argand(&["classify", &clip, wide]).unwrap_err();
+    assert!(error.contains("--labels"), "{error}");
+    let table = argand(&["classify", &path(folder("vit")), wide, "--exact"]).unwrap();
+    assert!(["left", "middle", "right"].iter().any(|label| table.contains(label)), "{table}");
+
+    let found = argand(&["embed", &clip, wide, tall, "--exact"]).unwrap();
+    for (line, vector) in found.lines().zip(list(&all["image_embeds"])) {
+        assert!(cosine(&numbers(&json(line)["embedding"]), &numbers(vector)) > 0.9999, "{line}");
+    }
+    let ranked = argand(&["embed", &clip, wide, tall, "--similar", "a dog", "--json", "--exact"]).unwrap();
+    assert_eq!(list(&json(&ranked)).len(), 2, "{ranked}");
+    let texts = argand(&["embed", &clip, "a dog", "--exact"]).unwrap();
+    assert!(cosine(&numbers(&json(&texts)["embedding"]), &numbers(&all["text_embeds"][0])) > 0.9999);
+}
