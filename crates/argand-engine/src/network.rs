@@ -112,17 +112,20 @@ impl Network {
     }
 }
 
-/// A checkpoint that looks at pictures of any size. Another size is another graph, so the network of the last size is kept.
+/// A checkpoint that looks at pictures of any size. Another size is another graph, with weights of its own: those of the last
+/// sizes are kept.
 pub struct Seeing {
     checkpoint: Arc<Checkpoint>,
     options: LoadOptions,
-    network: Option<([usize; 2], Network)>,
+    kept: usize,
+    /// The one that was used last is at the end.
+    networks: Vec<([usize; 2], Network)>,
 }
 
 impl Seeing {
-    /// Of an opened checkpoint; weights are read once the size of pictures is known.
-    pub fn new(checkpoint: Arc<Checkpoint>, options: LoadOptions) -> Seeing {
-        Seeing { checkpoint, options, network: None }
+    /// Of an opened checkpoint; weights are read once the size of pictures is known. Networks of `kept` sizes stay, at least one.
+    pub fn new(checkpoint: Arc<Checkpoint>, options: LoadOptions, kept: usize) -> Seeing {
+        Seeing { checkpoint, options, kept: kept.max(1), networks: Vec::new() }
     }
 
     /// The network for pictures of that height and width.
@@ -130,14 +133,19 @@ impl Seeing {
     /// # Errors
     /// As [`Network::load`].
     pub fn network(&mut self, size: [usize; 2], progress: &mut dyn FnMut(Loading)) -> Result<&mut Network, LoadError> {
-        let network = match self.network.take() {
-            Some((last, network)) if last == size => network,
-            _ => {
+        let network = match self.networks.iter().position(|(known, _)| *known == size) {
+            Some(i) => self.networks.remove(i).1,
+            None => {
+                if self.networks.len() >= self.kept {
+                    self.networks.remove(0);
+                }
                 let model = Model::for_pictures(&self.checkpoint, size)?;
                 Network::load(&self.checkpoint, &model, &model.graph, &self.options, progress)?
             }
         };
-        Ok(&mut self.network.insert((size, network)).1)
+        self.networks.push((size, network));
+        let last = self.networks.len() - 1;
+        Ok(&mut self.networks[last].1)
     }
 
     /// Looks at `count` pictures of that height and width, `[count x height x width, channels]`.

@@ -59,6 +59,31 @@ fn every_configuration_builds_a_graph_that_can_be_counted_and_drawn() {
     assert!(missing.is_empty(), "no configuration for {missing:?}");
 }
 
+/// Names that no page knows are told by the configuration: one by one, or by patterns.
+#[test]
+fn a_configuration_can_name_its_weights() {
+    let (_, mut config) = configs().into_iter().find(|(name, _)| name == "resnet_basic").unwrap();
+    config["tensor_names"] = serde_json::json!({
+        "stem": "Conv_1",
+        "stages.{}.layers.{}.conv.0": "s{}/b{}/a",
+        "output": { "tensor": "fc", "transposed": true },
+    });
+    let model = Model::from_config(&config, None).unwrap();
+    let at = |name: &str| model.locate(name).unwrap();
+    let (stem, conv, output) = (at("stem"), at("stages.1.layers.0.conv.0"), at("output"));
+    assert_eq!([&*stem.tensor, &*conv.tensor, &*output.tensor], ["Conv_1", "s1/b0/a", "fc"]);
+    // Kernels stay kernels, and a norm is taken to be folded in.
+    assert!(stem.kernel && conv.kernel && !output.kernel && output.transposed && stem.norm.is_none());
+    // What it does not name is called as always, norm and all.
+    let other = at("stages.1.layers.0.conv.1");
+    assert!(other.tensor.ends_with("layer.1.convolution.weight") && other.norm.is_some(), "{other:?}");
+    for odd in [serde_json::json!({ "stem": 7 }), serde_json::json!("stem")] {
+        config["tensor_names"] = odd;
+        let error = Model::from_config(&config, None).unwrap().locate("stem").unwrap_err().to_string();
+        assert!(error.contains("tensor_names"), "{error}");
+    }
+}
+
 /// A step of one token reads the experts that it meets, one of many tokens all of them.
 #[test]
 fn only_chosen_experts_are_read() {

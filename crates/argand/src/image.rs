@@ -107,7 +107,7 @@ impl ImageClassifier {
         let model = match tower {
             true => Eye::Tower(Box::new(Vision::load(&checkpoint, &options, loading)?)),
             false => {
-                let mut model = Seeing::new(checkpoint, options);
+                let mut model = Seeing::new(checkpoint, options, 1);
                 if let Some(size) = processor.size() {
                     model.network(size, loading)?;
                 }

@@ -48,6 +48,9 @@ const LEAST_WIDTH: usize = 16;
 /// last column, as the model saw it in training.
 const WIDTHS: usize = 64;
 
+/// Widths whose networks are kept: lines of a page have few.
+const KEPT: usize = 8;
+
 /// Columns of the widest line; a longer one would be a hundred times as long as high.
 const MOST_WIDTH: usize = 8192;
 
@@ -87,7 +90,7 @@ impl TextReader {
         let height = model.read(crnn::height).map_err(LoadError::from)?;
         drop(model);
         let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let mut model = Seeing::new(checkpoint, LoadOptions { threads, ..options.clone() });
+        let mut model = Seeing::new(checkpoint, LoadOptions { threads, ..options.clone() }, KEPT);
         // What is wrong with the weights is told at once.
         model.network([height, 8 * WIDTHS], loading)?;
         Ok(TextReader { model, characters, height })

@@ -114,6 +114,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
             argand::Error::Load(argand_engine::LoadError::Encoder { .. }) => {
                 Some("`argand embed`, `fill`, `classify` and `rerank` are for encoders")
             }
+            argand::Error::Load(argand_engine::LoadError::Model(argand_models::Error::NoArchitecture { .. })) => {
+                Some("a file of weights alone needs --config: a config.json, or the name of a built-in one")
+            }
             argand::Error::Load(argand_engine::LoadError::NoEncoder { .. }) => {
                 Some("`argand chat` and `argand run` are for models that write")
             }

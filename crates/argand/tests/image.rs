@@ -149,7 +149,10 @@ fn the_command_labels_files_and_directories() {
     let told = text(&mixed.stderr);
     assert!(told.contains("bad.png: the picture is damaged") && told.contains("1 of 2 pictures"), "{told}");
 
+    let bare = some.path().join("model.safetensors");
+    std::fs::copy(folder.path().join("model.safetensors"), &bare).unwrap();
     for (args, expected) in [
+        (vec!["classify", bare.to_str().unwrap(), "x.png"], "needs --config"),
         (vec!["classify", model], "there are no pictures"),
         (vec!["classify", model, "--labels", "a,b", "x.png"], "--labels needs a model that has vectors of texts"),
         (vec!["classify", model, "nowhere.png"], "nowhere.png"),
