@@ -188,6 +188,33 @@ fn speech_is_told_as_torch_tells_it() {
     }
 }
 
+/// What rows attend to lies on pages that the sequences of a run share out, more than one for some.
+#[test]
+fn sequences_of_a_run_have_pages_of_their_own() {
+    let dir = fixtures("tiny", 39).into_iter().find(|d| d.ends_with("llama")).unwrap();
+    let checkpoint = Arc::new(Checkpoint::open(&dir).unwrap());
+    let model = Model::open(&checkpoint, None).unwrap();
+    let options = LoadOptions { sequences: 3, max_rows: 300, ..ways()[1].clone() };
+    let mut network = Network::load(&checkpoint, &model, &model.graph, &options, &mut |_| {}).unwrap();
+    let lengths = [70, 3, 130];
+    let tokens = |seed: usize, n: usize| (0..n).map(|i| ((i * i + seed * 5) % 29) as u32).collect::<Vec<_>>();
+    let mut run = |seeds: &[usize]| {
+        let rows: Vec<usize> = seeds.iter().map(|seed| lengths[*seed]).collect();
+        let all: Vec<u32> = seeds.iter().flat_map(|seed| tokens(*seed, lengths[*seed])).collect();
+        let positions: Vec<u32> = rows.iter().flat_map(|n| 0..*n as u32).collect();
+        let ends = rows.iter().scan(0, |end, n| {
+            *end += *n as u32;
+            Some(*end - 1)
+        });
+        let wanted: Vec<u32> = ends.collect();
+        let input = Input { tokens: &all, positions: &positions, wanted: &wanted, ..Input::default() };
+        network.run(&rows, &input, None).map(<[f32]>::to_vec)
+    };
+    let alone: Vec<f32> = (0..3).flat_map(|seed| run(&[seed]).unwrap()).collect();
+    assert_eq!(run(&[0, 1, 2]).unwrap(), alone);
+    assert!(run(&[0, 1, 2, 2]).is_err(), "there are rows and pages for so many only");
+}
+
 #[test]
 fn ctc_finds_the_likeliest_labels() {
     let dir = fixtures("tiny_rnn", 12).into_iter().find(|d| d.ends_with("ctc")).unwrap();

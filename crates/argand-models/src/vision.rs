@@ -8,7 +8,7 @@ use crate::Error;
 use crate::decoder::{Decoder, Layer, pre_norm_block};
 use crate::facts::{self, Facts, Usual};
 use crate::names::{Fix, Name, hf, kernel, name};
-use argand_graph::{BatchInput, Builder, Graph, Mask, Op, Pool, T, Unary, Walk};
+use argand_graph::{At, BatchInput, Builder, Graph, Mask, Op, Pool, T, Unary, Walk};
 
 /// What parts of configurations leave out when it is as in `CLIPTextConfig`, and so on for the others; a tower looks up its class
 /// token alone, which counts as a vocabulary.
@@ -277,6 +277,15 @@ pub enum Sight {
 }
 
 impl Sight {
+    /// Sizes of a step that looks at so many pictures; where their size is free, of so many patches each.
+    pub fn step(&self, pictures: usize, patches: usize) -> At {
+        let (rows, out) = match self {
+            Sight::Whole { rows, wanted, .. } => (*rows, wanted.len()),
+            Sight::Patches { merged, .. } => (patches, patches / merged),
+        };
+        At { n: pictures * rows, r: pictures * out, b: pictures, p: 0, s: rows }
+    }
+
     /// Reads a graph; none of one that looks at no pictures, or at pictures without making rows of patches.
     pub fn of(graph: &Graph) -> Option<Sight> {
         let nodes = &graph.body.nodes;

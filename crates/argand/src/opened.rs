@@ -1,11 +1,12 @@
 //! A model as the readings see it: its graph and where its weights lie, without loading them.
 
 use crate::models;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use argand_codec::Codec;
 use argand_graph::{Count, WeightRef};
 use argand_hub::HubError;
 use argand_models::Model;
+use argand_models::vision::Sight;
 use argand_weights::Checkpoint;
 use std::collections::HashMap;
 use std::path::Path;
@@ -54,6 +55,19 @@ impl Opened {
         })
     }
 
+    /// Of a model that reads and sees the part that looks at pictures, or that which reads.
+    pub fn part(&self, looking: bool) -> Result<Model<'_>> {
+        let model = self.model(None)?;
+        if !looking {
+            return Ok(model);
+        }
+        let part = model.looking()?;
+        match Sight::of(&part.graph) {
+            Some(_) => Ok(part),
+            None => bail!("{} has no part of its own that looks at pictures; leave --looking out", model.page.name),
+        }
+    }
+
     /// Size of its files; none for a configuration.
     pub fn file_bytes(&self) -> u64 {
         match self {
@@ -62,9 +76,8 @@ impl Opened {
         }
     }
 
-    /// What it costs; matrices whose rows fill whole blocks of `codec` count as stored in it, if given.
-    pub fn count(&self, codec: Option<Codec>) -> Result<Count> {
-        let model = self.model(None)?;
+    /// What a part of it costs; matrices whose rows fill whole blocks of `codec` count as stored in it, if given.
+    pub fn count(&self, model: &Model<'_>, codec: Option<Codec>) -> Count {
         let columns: HashMap<String, usize> = model.graph.weights().into_iter().filter_map(columns).collect();
         let fits = |name: &str, codec: &Codec| columns.get(name).is_some_and(|n| n.is_multiple_of(codec.block_len()));
         let stored = |name: &str, elements: usize| match (self, codec.filter(|codec| fits(name, codec))) {
@@ -80,7 +93,7 @@ impl Opened {
                 }
             }
         };
-        Ok(argand_graph::count(&model.graph, stored))
+        argand_graph::count(&model.graph, stored)
     }
 }
 

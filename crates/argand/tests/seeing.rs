@@ -213,3 +213,19 @@ fn classify_and_embed_take_pictures() {
     let texts = argand(&["embed", &clip, "a dog", "--exact"]).unwrap();
     assert!(cosine(&numbers(&json(&texts)["embedding"]), &numbers(&all["text_embeds"][0])) > 0.9999);
 }
+
+#[test]
+fn both_parts_of_a_model_can_be_counted_and_drawn() {
+    let config = path(folder("llava").join("config.json"));
+    let counted = |more: &[&str]| json(&argand(&[&["count", &config, "--json"][..], more].concat()).unwrap());
+    // Two layers of the language model, one of the tower over a class token and nine patches.
+    assert_eq!(
+        (counted(&[])["tokens"].clone(), counted(&["--looking", "--batch", "3"])["tokens"].clone()),
+        (1.into(), 30.into())
+    );
+    assert!(argand(&["draw", &config]).unwrap().contains("place"));
+    let tower = argand(&["draw", &config, "--looking"]).unwrap();
+    assert!(tower.contains("v.patch_embd") && tower.contains("mm"), "{tower}");
+    let error = argand(&["draw", &path(tests().join("tiny/llama/config.json")), "--looking"]).unwrap_err();
+    assert!(error.contains("no part of its own that looks"), "{error}");
+}

@@ -174,7 +174,7 @@ impl Bench {
             name: found.name,
             file_bytes: opened.file_bytes(),
             executor,
-            counted: opened.count(None)?,
+            counted: opened.count(&opened.model(None)?, None),
             // Before the ceilings, whose memory is not the model's.
             peak_resident: Machine::peak_resident(),
             ceilings: Ceilings {

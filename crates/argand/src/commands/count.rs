@@ -5,6 +5,7 @@ use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
 use anyhow::{Result, bail};
 use argand_graph::{At, Count as Counted, CountRow};
+use argand_models::vision::Sight;
 use serde_json::json;
 
 /// Say what a model costs, before any weight is read
@@ -30,6 +31,9 @@ pub struct Count {
     /// Bytes of an element of the cache
     #[arg(long, value_name = "BYTES", default_value_t = 2.0)]
     cache_bytes: f64,
+    /// Count the part that looks at --batch pictures instead of the part that reads; where their size is free, of --context patches
+    #[arg(long)]
+    looking: bool,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -45,9 +49,14 @@ impl Count {
             let wanted = format!("more than 0 and at most {MOST_CACHE_BYTES}");
             bail!(BadValue(format!("--cache-bytes is {}, expected {wanted}", self.cache_bytes)));
         }
-        let counted = Opened::open(&self.model)?.count(codec)?;
-        let batch = self.batch as usize;
-        let at = At { n: batch, r: batch, b: batch, p: 0, s: self.context as usize };
+        let opened = Opened::open(&self.model)?;
+        let part = opened.part(self.looking)?;
+        let counted = opened.count(&part, codec);
+        let (batch, context) = (self.batch as usize, self.context as usize);
+        let at = match Sight::of(&part.graph) {
+            Some(sight) => sight.step(batch, context),
+            None => At { n: batch, r: batch, b: batch, p: 0, s: context },
+        };
         match self.json {
             true => Ok(ui::out_json(&self.as_json(&counted, &at))?),
             false => Ok(ui::out(&self.as_text(&counted, &at))?),
@@ -85,8 +94,8 @@ impl Count {
             counted.params,
             human_count(counted.params as f64),
             human_bytes(per_token),
-            human_bytes(per_token * (at.s * at.n) as f64),
-            at.n,
+            human_bytes(per_token * (at.s * at.b) as f64),
+            at.b,
             at.s,
             human_bytes(counted.bytes(at, self.cache_bytes)),
             counted.total(|r| &r.flops),

@@ -34,12 +34,15 @@ pub struct Draw {
     /// Show the fused calls that the CPU runs instead
     #[arg(long, conflicts_with = "format")]
     plan: bool,
+    /// Of a model that reads and sees, draw the part that looks at pictures
+    #[arg(long)]
+    looking: bool,
 }
 
 impl Draw {
     pub fn run(self) -> Result<()> {
         let opened = Opened::open(&self.model)?;
-        let graph = opened.model(None)?.graph;
+        let graph = opened.part(self.looking)?.graph;
         if self.plan {
             let mut program = argand_cpu::lower::lower(&graph).context("the CPU cannot run this model")?;
             argand_cpu::fuse::fuse(&mut program);
