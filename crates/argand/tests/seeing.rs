@@ -179,6 +179,10 @@ fn describe_takes_directories_and_tells_what_is_wrong() {
     // Each after its name, one like the other.
     assert_eq!(all.matches(".png\n").count(), 4, "{all}");
     assert!(all.contains(&format!("wide.png\n{one}")), "{all}: {one}");
+    let lines = argand(&[&["describe", &model, &folder_of, "--json"][..], &GREEDY].concat()).unwrap();
+    let files: Vec<Value> = lines.lines().map(|line| json(line)["file"].clone()).collect();
+    assert_eq!(files.len(), 4);
+    assert!(files.contains(&wide.as_str().into()), "{files:?}");
     let error = argand(&["describe", &model, "nowhere.png"]).unwrap_err();
     assert!(error.contains("nowhere.png"), "{error}");
     let error = argand(&["describe", &path(folder("clip")), &wide]).unwrap_err();

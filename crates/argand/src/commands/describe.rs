@@ -97,9 +97,12 @@ impl Describe {
             }
         }
         if self.json {
-            let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
             let mut found = report(&answer);
-            found["files"] = names.into();
+            if self.together {
+                found["files"] = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().into();
+            } else {
+                found = pictures::json(&files[0], found);
+            }
             ui::out(&format!("{found}\n"))?;
         } else {
             ui::out(if several && !self.together { "\n\n" } else { "\n" })?;
