@@ -4,6 +4,30 @@ use crate::region::Region;
 use argand_kernels::kv::{KvSpec, KvType};
 use std::io;
 
+/// A state of a layer: its number among the states of its kind in a graph, and what it is.
+pub(crate) type Numbered = (usize, argand_graph::KvSpec);
+
+/// For each layer of a graph the cache layer of its own state and of a memory's. States of one number that are alike are one in
+/// all graphs that share a cache: what one writes as memory another one recalls, and pages of one never hold tokens of the other.
+pub(crate) fn place(graph: &argand_graph::Graph, all: &mut Vec<Numbered>) -> Vec<[Option<usize>; 2]> {
+    let bodies = graph.repeats().flat_map(|(_, bodies, order)| order.iter().map(|b| &bodies[*b]));
+    let mut counts = [0; 2];
+    let of_layer = |body: &std::sync::Arc<argand_graph::Body>| {
+        let mut places = [None; 2];
+        for kv in body.states() {
+            let kind = usize::from(kv.memory);
+            let state = (counts[kind], *kv);
+            places[kind] = Some(all.iter().position(|s| *s == state).unwrap_or_else(|| {
+                all.push(state);
+                all.len() - 1
+            }));
+            counts[kind] += 1;
+        }
+        places
+    };
+    bodies.map(of_layer).collect()
+}
+
 /// Pages of all layers.
 pub(crate) struct Cache {
     layers: Vec<LayerCache>,
@@ -22,22 +46,17 @@ impl Cache {
     ///
     /// # Errors
     /// When the system has no such room.
-    pub(crate) fn new(specs: &[argand_graph::KvSpec], dtype: KvType, pages: usize) -> io::Result<Self> {
-        let layer = |s: &argand_graph::KvSpec| {
+    pub(crate) fn new(states: &[Numbered], dtype: KvType, pages: usize) -> io::Result<Self> {
+        let layer = |(_, s): &Numbered| {
             let spec = KvSpec { kv_heads: s.heads, dim_k: s.dim_k, dim_v: s.dim_v, dtype };
             let bytes = spec.page_bytes().checked_mul(pages).ok_or(io::ErrorKind::OutOfMemory)?;
             Ok(LayerCache { spec, memory: Region::sparse(bytes)? })
         };
-        Ok(Cache { layers: specs.iter().map(layer).collect::<io::Result<_>>()?, pages })
+        Ok(Cache { layers: states.iter().map(layer).collect::<io::Result<_>>()?, pages })
     }
 
     pub(crate) fn pages(&self) -> usize {
         self.pages
-    }
-
-    /// Whether no layer keeps anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty()
     }
 
     /// Bytes that one page takes over all layers.

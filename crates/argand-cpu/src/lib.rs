@@ -9,6 +9,7 @@ pub mod fuse;
 pub mod gang;
 pub mod layout;
 pub mod lower;
+mod plan;
 pub mod program;
 pub mod region;
 mod ropes;
@@ -18,7 +19,7 @@ mod weights;
 pub mod window;
 
 pub use argand_kernels::{kv, tier};
-pub use exec::{Batch, Error, Executor, Options, Seq};
+pub use exec::{Batch, Error, Executor, Memory, Options, Seq};
 pub use run::Observer;
 pub use weights::{Stored, WeightError, WeightSource};
 

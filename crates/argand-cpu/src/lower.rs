@@ -50,13 +50,15 @@ struct Lowering<'a> {
     program: &'a mut Program,
     segment: Segment,
     places: Vec<Place>,
-    /// Whether the layer has written its state.
-    written: bool,
+    /// The state of the layer's own and that of a memory.
+    states: [Option<KvSpec>; 2],
+    /// Which of them it has written.
+    written: [bool; 2],
 }
 
 impl<'a> Lowering<'a> {
     fn new(body: &'a Body, program: &'a mut Program) -> Self {
-        Lowering { body, program, segment: Segment::default(), places: Vec::new(), written: false }
+        Lowering { body, program, segment: Segment::default(), places: Vec::new(), states: [None; 2], written: [false; 2] }
     }
 
     fn run(mut self) -> Result<Segment, LowerError> {
@@ -205,7 +207,10 @@ impl<'a> Lowering<'a> {
                 Ok(Place::Buf(out))
             }
             Op::State(_) if self.segment.input.is_none() => Err("only layers keep a state".into()),
-            Op::State(kv) => Ok(Place::State(*kv)),
+            Op::State(kv) => match self.states[usize::from(kv.memory)].replace(*kv) {
+                None => Ok(Place::State(*kv)),
+                Some(_) => Err("a layer has room for one state of its own and one of a memory".into()),
+            },
             Op::Weight { name } => {
                 let shape = self.ty(v).shape().iter().filter_map(|d| d.known()).collect();
                 self.segment.weights.push((name.clone(), shape));
@@ -331,10 +336,10 @@ impl<'a> Lowering<'a> {
             }
             Op::Write(kv) => {
                 let (k, v) = (self.in_tokens(v, 1)?, self.in_tokens(v, 2)?);
-                if std::mem::replace(&mut self.written, true) {
-                    return Err("a layer has room for one state".into());
+                if std::mem::replace(&mut self.written[usize::from(kv.memory)], true) {
+                    return Err("a layer writes a state once".into());
                 }
-                self.rows(Domain::N, Step::Write { k, v });
+                self.rows(Domain::N, Step::Write { k, v, memory: kv.memory });
                 Ok(Place::State(*kv))
             }
             Op::Attention(spec) => self.attention(v, spec),
@@ -384,10 +389,6 @@ impl<'a> Lowering<'a> {
         let mut segments = Vec::new();
         for body in bodies {
             segments.push(Lowering::new(body, self.program).run().map_err(|e| format!("in {prefix}: {e}"))?);
-        }
-        let states = bodies.iter().filter(|b| b.state().is_some()).count();
-        if states != 0 && states != bodies.len() {
-            return Err("layers with and without a state cannot be mixed".into());
         }
         let carry = [input, other];
         self.segment.calls.push(Call::Repeat(self.program.layers.len()));

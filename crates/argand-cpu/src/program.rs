@@ -77,8 +77,8 @@ pub enum Step {
     Mean { x: BufId, dim: usize, out: BufId },
     /// Rotary embedding of heads of `dim` values by angle table `rope`.
     Rope { x: BufId, rope: usize, style: RopeStyle, dim: usize, out: BufId },
-    /// Into the cache of the row's sequence.
-    Write { k: BufId, v: BufId },
+    /// Into the cache of the row's sequence, as its own or as the memory that another program recalls.
+    Write { k: BufId, v: BufId, memory: bool },
 }
 
 /// One weight of a [`Linear`].
@@ -260,7 +260,7 @@ impl Step {
             Step::Combine { y, weights, .. } => (Some(y), Some(weights)),
             Step::BinaryWeight { a, .. } => (Some(a), None),
             Step::Place { rows, x, .. } => (Some(rows), x),
-            Step::Write { k, v } => (Some(k), Some(v)),
+            Step::Write { k, v, .. } => (Some(k), Some(v)),
         };
         a.into_iter().chain(b)
     }
@@ -402,6 +402,12 @@ impl Program {
         })
     }
 
+    /// Whether a layer attends to a memory.
+    pub fn recalls(&self) -> bool {
+        let recalls = |call: &Call| matches!(call, Call::Attend { spec, .. } if spec.kv.memory);
+        self.layers.iter().flat_map(|l| &l.bodies).any(|body| body.calls.iter().any(recalls))
+    }
+
     /// Phases of one step: calls of all layers, each followed by a barrier.
     pub fn phases(&self) -> usize {
         let layers = |l: &Layers| l.order.iter().map(|b| l.bodies[*b].calls.len()).sum::<usize>();
@@ -436,7 +442,8 @@ impl Segment {
                 Step::Binary { f, .. } | Step::BinaryEach { f, .. } | Step::BinaryWeight { f, .. } => format!("{f:?}"),
                 other => format!("{other:?}").split([' ', '{']).next().unwrap_or("").to_string(),
             };
-            let to = s.out().map_or("cache".to_string(), |o| self.buf(o));
+            let kept = if matches!(s, Step::Write { memory: true, .. }) { "memory" } else { "cache" };
+            let to = s.out().map_or(kept.to_string(), |o| self.buf(o));
             format!("{}({})->{to}", name.to_lowercase(), ins.join(", "))
         };
         steps.iter().map(one).collect::<Vec<_>>().join("; ")
@@ -476,7 +483,10 @@ impl fmt::Display for Show<'_> {
                 let outs: Vec<String> = g.outs().map(|b| s.buf(b)).collect();
                 write!(f, " -> {}", outs.join(", "))
             }
-            Call::Attend { q, out, .. } => write!(f, "attend {} -> {}", s.buf(*q), s.buf(*out)),
+            Call::Attend { q, out, spec, .. } => {
+                let memory = if spec.kv.memory { "memory " } else { "" };
+                write!(f, "attend {memory}{} -> {}", s.buf(*q), s.buf(*out))
+            }
             Call::Conv(c) => {
                 let (x, w, tail) = (s.buf(c.x), &s.weights[c.part.w].0, s.tails(&c.tail));
                 write!(f, "{} {x} x {w}{tail} -> {}", if c.depthwise { "depthwise" } else { "conv" }, s.buf(c.part.out))

@@ -4,9 +4,10 @@
 //! same rows. When a step has very few rows, every thread prepares the input of a product for itself in its own scratch
 //! space, which is cheaper than a barrier; thread 0 does it in the arena, where later calls find it.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, LayerCache};
 use crate::gang::{Crew, Dealer};
 use crate::layout::{Layout, Rows};
+use crate::plan::Plan;
 use crate::program::{BufId, Call, Domain, Linear, Part, Program, Segment, Step, Tail, WeightId};
 use crate::region::Region;
 use crate::ropes::RopeTable;
@@ -96,6 +97,8 @@ pub(crate) struct Run<'a> {
     pub weights: &'a Weights,
     pub source: &'a dyn WeightSource,
     pub cache: &'a Cache,
+    /// Cache layers of each layer: of its own state and of a memory's.
+    pub kept: &'a [[Option<usize>; 2]],
     pub ropes: &'a [RopeTable],
     pub layout: &'a Layout,
     pub batch: &'a crate::exec::Batch<'a>,
@@ -223,10 +226,14 @@ fn terms(l: &Linear, weights: &[Resident]) -> usize {
     }
 }
 
+/// The cache layer of a layer's own state or of a memory's.
+fn kept<'c>(cache: &'c Cache, kept: &[[Option<usize>; 2]], layer: usize, memory: bool) -> &'c LayerCache {
+    cache.layer(kept[layer][usize::from(memory)].expect("a layer has a place for each state of its graph"))
+}
+
 /// Scratch space for a step of these many rows.
 pub(crate) fn needs(
-    run: &Program,
-    weights: &Weights,
+    Plan { program: run, weights, kept: places, .. }: &Plan,
     cache: &Cache,
     layout: &Layout,
     rows: Rows,
@@ -252,8 +259,8 @@ pub(crate) fn needs(
                     }
                 }
                 Call::Attend { spec, .. } => {
-                    let floats =
-                        attention::scratch_len(&cache.layer(layer).spec, spec.heads / spec.kv.heads, TILE.min(rows.n));
+                    let spec_of = &kept(cache, places, layer, spec.kv.memory).spec;
+                    let floats = attention::scratch_len(spec_of, spec.heads / spec.kv.heads, TILE.min(rows.n));
                     needs.private.attend = needs.private.attend.max(floats * size_of::<f32>());
                 }
                 Call::Grouped(g) => grouped::needs(g, s, w, rows.n, threads, &mut needs),
@@ -437,7 +444,9 @@ impl Run<'_> {
                 to.copy_from_slice(v.row(x, row));
                 rows::rope(tier, rope_style(style), dim, to, cos, sin);
             }
-            Step::Write { k, v: values } => self.write(v.at.layer, row, v.row(k, row), v.row(values, row)),
+            Step::Write { k, v: values, memory } => {
+                self.write(self.kept(v.at.layer, memory), row, v.row(k, row), v.row(values, row));
+            }
         }
     }
 
@@ -492,9 +501,13 @@ impl Run<'_> {
         }
     }
 
-    fn write(&self, layer: usize, row: usize, k: &[f32], v: &[f32]) {
+    /// Where a layer keeps its own state or a memory's.
+    fn kept(&self, layer: usize, memory: bool) -> &LayerCache {
+        kept(self.cache, self.kept, layer, memory)
+    }
+
+    fn write(&self, layer: &LayerCache, row: usize, k: &[f32], v: &[f32]) {
         let Slot { page, token } = self.slots[row];
-        let layer = self.cache.layer(layer);
         let heads = k.chunks(layer.spec.dim_k).zip(v.chunks(layer.spec.dim_v));
         for (head, (k, v)) in heads.enumerate() {
             // SAFETY: the page lies in the pool, and only the thread of this row writes its slot, in a phase that reads
@@ -562,7 +575,7 @@ impl Run<'_> {
         let of_heads = |w: &Option<WeightId>| w.map(|w| vector(&at.weights[w]));
         let (sinks, table) = (of_heads(sinks), of_heads(bias));
         let view = self.view(at);
-        let layer = self.cache.layer(at.layer);
+        let layer = self.kept(at.layer, spec.kv.memory);
         let group = spec.heads / spec.kv.heads;
         let tiles = |rows: usize| rows.div_ceil(TILE);
         let pieces: usize = self.batch.seqs.iter().map(|s| tiles(s.rows.len()) * spec.kv.heads).sum();
@@ -570,7 +583,7 @@ impl Run<'_> {
         let heads = group / splits;
         let (total, scratch) = (pieces * splits, &self.scratch[crew.id()].attend);
         while let Some(mut i) = self.dealer.next(phase, total) {
-            for seq in self.batch.seqs {
+            for (number, seq) in self.batch.seqs.iter().enumerate() {
                 let count = tiles(seq.rows.len()) * spec.kv.heads * splits;
                 if i >= count {
                     i -= count;
@@ -588,18 +601,22 @@ impl Run<'_> {
                         view.ptr(*out, row).add(first_head * spec.kv.dim_v),
                     )
                 };
+                let (pages, past, tokens) = match self.batch.memories.get(number).filter(|_| spec.kv.memory) {
+                    Some(memory) => (memory.pages, 0, memory.tokens),
+                    None => (seq.pages, seq.past + first, seq.past + seq.rows.len()),
+                };
                 let args = AttendArgs {
                     spec: &layer.spec,
                     base: layer.base(),
                     page_stride: layer.spec.page_bytes(),
-                    pages: seq.pages,
+                    pages,
                     kv_head,
                     heads,
                     q,
                     q_stride: spec.heads * spec.kv.dim_k,
                     rows,
-                    past: seq.past + first,
-                    tokens: seq.past + seq.rows.len(),
+                    past,
+                    tokens,
                     causal: spec.mask == Mask::Causal,
                     window: spec.kv.window,
                     scale: spec.scale.0,

@@ -4,7 +4,7 @@
 use crate::dim::{Dim, Shape, Type};
 use crate::graph::{Body, Graph, GraphError, Node, Value};
 use crate::op::{
-    AttentionSpec, BatchInput, Binary, F, NormKind, Op, Pool, Reduce, Rope, Routing, Scan, ScoreBias, Unary,
+    AttentionSpec, BatchInput, Binary, F, KvSpec, NormKind, Op, Pool, Reduce, Rope, Routing, Scan, ScoreBias, Unary,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl Builder {
     /// The first mistake that was made while building.
     pub fn finish(self, output: Value) -> Result<Graph, GraphError> {
         let name = self.graph.clone();
-        Ok(Graph { name, body: self.into_body(output)? })
+        Ok(Graph { name, body: self.into_body(output)?, encoder: None })
     }
 
     fn into_body(self, output: Value) -> Result<Body, GraphError> {
@@ -304,6 +304,21 @@ impl<'g> T<'g> {
         };
         let ins: Vec<T> = [self, state].into_iter().chain(sinks).chain(table).collect();
         self.g.push(Op::Attention(spec.clone()), &ins).merge().named("attn")
+    }
+
+    /// Writes keys and values of the step's rows to the memory of their sequences; the value itself goes on as it is.
+    #[track_caller]
+    pub fn remember(self, k: Self, v: Self, kv: KvSpec) -> Self {
+        let state = self.g.push(Op::State(kv), &[]);
+        self.g.push(Op::Write(kv), &[state, k, v]);
+        self
+    }
+
+    /// Attends to the memory that an encoder has written: `[N, heads*dim_v]`.
+    #[track_caller]
+    pub fn recall(self, spec: &AttentionSpec) -> Self {
+        let state = self.g.push(Op::State(spec.kv), &[]);
+        self.g.push(Op::Attention(spec.clone()), &[self, state]).merge().named("cross_attn")
     }
 
     /// The rows whose logits are wanted: `[R, D]`.

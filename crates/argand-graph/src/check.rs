@@ -9,6 +9,19 @@ use std::collections::HashSet;
 /// # Errors
 /// The first rule that does not hold, with its place.
 pub fn check(graph: &Graph) -> Result<(), String> {
+    if let Some(encoder) = &graph.encoder {
+        check(encoder)?;
+        let (written, recalled) = (encoder.memory(), graph.memory());
+        if written != recalled {
+            let [written, recalled] = [written, recalled].map(|all| all.len());
+            return Err(format!(
+                "{}: {recalled} layers recall a memory that the encoder writes otherwise, for {written}",
+                graph.name
+            ));
+        }
+    } else if recalls(graph) {
+        return Err(format!("{}: a layer recalls a memory, and no encoder writes one", graph.name));
+    }
     list(&graph.body).map_err(|e| format!("{}: {e}", graph.name))?;
     for (prefix, bodies, order) in graph.repeats() {
         if order.iter().any(|b| *b >= bodies.len()) {
@@ -23,6 +36,12 @@ pub fn check(graph: &Graph) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a layer attends to a memory.
+pub fn recalls(graph: &Graph) -> bool {
+    let memory = |node: &Node| matches!(&node.op, Op::Attention(spec) if spec.kv.memory);
+    graph.repeats().any(|(_, bodies, _)| bodies.iter().any(|body| body.nodes.iter().any(memory)))
 }
 
 fn list(body: &Body) -> Result<(), String> {

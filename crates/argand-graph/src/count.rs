@@ -34,8 +34,10 @@ pub struct Count {
     pub rows: Vec<CountRow>,
     /// Parameters; a tied table counts once.
     pub params: usize,
-    /// Elements of state that one token adds to the cache.
+    /// Elements of state that one token adds to the cache, its memory's included.
     pub state_per_token: usize,
+    /// The same of the encoder, which runs once for each sequence and not in a step.
+    pub encoder: Option<Box<Count>>,
 }
 
 impl CountRow {
@@ -70,6 +72,10 @@ impl Count {
 /// Counts a graph. `stored` says how many bytes a weight of that full name and number of elements takes; `f32` would be
 /// `|_, n| 4 * n`.
 pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
+    count_in(graph, &stored)
+}
+
+fn count_in(graph: &Graph, stored: &dyn Fn(&str, usize) -> usize) -> Count {
     let mut rows: Vec<CountRow> = Vec::new();
     let mut index = BTreeMap::new();
     for (prefix, body) in layers(graph) {
@@ -111,7 +117,8 @@ pub fn count(graph: &Graph, stored: impl Fn(&str, usize) -> usize) -> Count {
     }
     let params = graph.weights().iter().map(|w| w.shape.iter().product::<usize>()).sum();
     let state_per_token = graph.states().iter().map(|kv| kv.heads * (kv.dim_k + kv.dim_v)).sum();
-    Count { rows, params, state_per_token }
+    let encoder = graph.encoder.as_deref().map(|encoder| Box::new(count_in(encoder, stored)));
+    Count { rows, params, state_per_token, encoder }
 }
 
 /// An unnamed op is told by its op name, and by what it is done to when that has a name.

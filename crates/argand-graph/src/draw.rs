@@ -122,9 +122,20 @@ fn body_title(prefix: &str, order: &[usize], bodies: usize, body: usize) -> Stri
     }
 }
 
+/// When a part of a model runs.
+fn part_title(graph: &Graph, part: &Graph) -> String {
+    let when = if std::ptr::eq(graph, part) { "at every step" } else { "once for each sequence, writes the memory" };
+    format!("{}, {when}", part.name)
+}
+
 fn text(graph: &Graph) -> String {
     let mut out = format!("{}: {} parameters\n", graph.name, parameters(graph));
-    text_body(&graph.body, "", &mut out);
+    for part in graph.parts() {
+        if graph.encoder.is_some() {
+            let _ = writeln!(out, "{}", part_title(graph, part));
+        }
+        text_body(&part.body, "", &mut out);
+    }
     out
 }
 
@@ -156,6 +167,12 @@ fn dot(graph: &Graph) -> String {
     let mut out =
         String::from("digraph model {\n  rankdir=TB;\n  node [shape=box, style=rounded, fontname=monospace];\n");
     let _ = writeln!(out, "  label={};\n  labelloc=t;", quoted(&[&graph.name]));
+    if let Some(encoder) = &graph.encoder {
+        let title = quoted(&[&part_title(graph, encoder)]);
+        let _ = writeln!(out, "  subgraph cluster_e {{\n    label={title};");
+        dot_body(&encoder.body, "e", "    ", &mut out);
+        out.push_str("  }\n");
+    }
     dot_body(&graph.body, "m", "  ", &mut out);
     out.push_str("}\n");
     out
@@ -202,11 +219,14 @@ fn dot_body(body: &Body, path: &str, indent: &str, out: &mut String) {
 }
 
 fn json(graph: &Graph) -> String {
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "name": graph.name,
         "parameters": parameters(graph),
         "body": json_body(&graph.body),
     });
+    if let Some(encoder) = &graph.encoder {
+        value["encoder"] = serde_json::json!({ "name": encoder.name, "body": json_body(&encoder.body) });
+    }
     format!("{value:#}\n")
 }
 

@@ -65,9 +65,9 @@ impl Body {
         self.nodes.iter().enumerate().map(|(i, n)| (Value(i as u32), n))
     }
 
-    /// The state of the layer, if it keeps one.
-    pub fn state(&self) -> Option<&KvSpec> {
-        self.nodes.iter().find_map(|n| match &n.op {
+    /// What the layer keeps or reads: at most one state of its own and one of a memory.
+    pub fn states(&self) -> impl Iterator<Item = &KvSpec> {
+        self.nodes.iter().filter_map(|n| match &n.op {
             Op::State(kv) => Some(kv),
             _ => None,
         })
@@ -81,6 +81,9 @@ pub struct Graph {
     pub name: String,
     /// The nodes outside of all layers; its output is the logits.
     pub body: Body,
+    /// What reads a text whole, once for each sequence, and writes the memory that this graph recalls at every step (Vaswani et
+    /// al. 2017).
+    pub encoder: Option<Box<Graph>>,
 }
 
 /// A weight that a graph reads.
@@ -101,13 +104,35 @@ impl Graph {
         })
     }
 
-    /// What each layer keeps per token, in layer order.
-    pub fn states(&self) -> Vec<KvSpec> {
-        self.repeats().flat_map(|(_, bodies, order)| order.iter().filter_map(|b| bodies[*b].state().copied())).collect()
+    /// The same graph over the memory that `encoder` writes.
+    pub fn with_encoder(self, encoder: Graph) -> Graph {
+        Graph { encoder: Some(Box::new(encoder)), ..self }
     }
 
-    /// Every weight, once, in the order of first use.
+    /// The graphs of the model in the order in which they run: the encoder if there is one, and this one.
+    pub fn parts(&self) -> impl Iterator<Item = &Graph> {
+        self.encoder.as_deref().into_iter().chain([self])
+    }
+
+    /// What each layer keeps or reads per token, in layer order; of the encoder only the memory stays.
+    pub fn states(&self) -> Vec<KvSpec> {
+        let of_layer = |body: &Arc<Body>| body.states().copied().collect::<Vec<_>>();
+        self.repeats().flat_map(|(_, bodies, order)| order.iter().flat_map(|b| of_layer(&bodies[*b]))).collect()
+    }
+
+    /// The states of a memory that layers write or recall, in layer order.
+    pub fn memory(&self) -> Vec<KvSpec> {
+        self.states().into_iter().filter(|kv| kv.memory).collect()
+    }
+
+    /// Every weight of all parts, once, in the order of first use.
     pub fn weights(&self) -> Vec<WeightRef> {
+        let mut seen = HashSet::new();
+        let all = self.parts().flat_map(Graph::own_weights);
+        all.filter(|weight| seen.insert(weight.name.clone())).collect()
+    }
+
+    fn own_weights(&self) -> Vec<WeightRef> {
         let mut all = Vec::new();
         let mut seen = HashSet::new();
         let mut push = |node: &Node, prefix: &str| {

@@ -188,6 +188,9 @@ pub struct KvSpec {
     pub dim_v: usize,
     /// How many of the last tokens can ever be read again; `None` for all.
     pub window: Option<usize>,
+    /// Whether it is of the sequence's memory: of a text that an encoder has read for it, instead of its own tokens. Layer `i` of
+    /// those that have one reads what layer `i` of those in the encoder's graph has written.
+    pub memory: bool,
 }
 
 /// Which tokens of its own sequence a row sees, within the window if there is one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Drops the nodes that nothing needs.
 pub fn prune(graph: &Graph) -> Graph {
-    map_bodies(graph, |body| Ok(prune_body(body))).unwrap_or_else(|_| graph.clone())
+    map_bodies(graph, &|body| Ok(prune_body(body))).unwrap_or_else(|_| graph.clone())
 }
 
 /// Replaces every op for which `lacks` holds by its decomposition, until none is left that has one.
@@ -15,10 +15,10 @@ pub fn prune(graph: &Graph) -> Graph {
 /// # Errors
 /// When a decomposition does not fit its inputs, which is a mistake in its row.
 pub fn decompose(graph: &Graph, lacks: impl Fn(&Op) -> bool) -> Result<Graph, GraphError> {
-    map_bodies(graph, |body| decompose_body(&graph.name, body, &lacks)).map(|g| prune(&g))
+    map_bodies(graph, &|body| decompose_body(&graph.name, body, &lacks)).map(|g| prune(&g))
 }
 
-fn map_bodies(graph: &Graph, f: impl Fn(&Body) -> Result<Body, GraphError>) -> Result<Graph, GraphError> {
+fn map_bodies(graph: &Graph, f: &dyn Fn(&Body) -> Result<Body, GraphError>) -> Result<Graph, GraphError> {
     let mut body = f(&graph.body)?;
     for node in &mut body.nodes {
         if let Op::Repeat { bodies, .. } = &mut node.op {
@@ -27,15 +27,16 @@ fn map_bodies(graph: &Graph, f: impl Fn(&Body) -> Result<Body, GraphError>) -> R
             }
         }
     }
-    Ok(Graph { name: graph.name.clone(), body })
+    let encoder = graph.encoder.as_deref().map(|encoder| map_bodies(encoder, f)).transpose()?;
+    Ok(Graph { name: graph.name.clone(), body, encoder: encoder.map(Box::new) })
 }
 
 fn prune_body(body: &Body) -> Body {
     let mut live = vec![false; body.nodes.len()];
     live[body.output.index()] = true;
     for (v, node) in body.iter().collect::<Vec<_>>().into_iter().rev() {
-        // The carried value stays: it is what types the body.
-        live[v.index()] |= node.op == Op::Carry;
+        // The carried value stays: it is what types the body. What is written stays: a later step may read it.
+        live[v.index()] |= matches!(node.op, Op::Carry | Op::Write(_));
         if live[v.index()] {
             node.ins.iter().for_each(|i| live[i.index()] = true);
         }

@@ -219,7 +219,13 @@ impl Decoder {
         if let Some(rope) = &layer.rope {
             (q, k) = (q.rope(rope).named("attn_q_rope"), k.rope(rope).named("attn_k_rope"));
         }
-        let kv = KvSpec { heads: self.kv_heads, dim_k: self.head_dim, dim_v: self.head_dim, window: layer.window };
+        let kv = KvSpec {
+            heads: self.kv_heads,
+            dim_k: self.head_dim,
+            dim_v: self.head_dim,
+            window: layer.window,
+            memory: false,
+        };
         let spec = AttentionSpec::new(self.heads, kv, self.scale);
         let (softcap, bias) = (self.softcap.map(F), self.score_bias.clone());
         let spec = AttentionSpec { mask: self.mask, softcap, bias, sinks: self.sinks, ..spec };

@@ -68,7 +68,7 @@ impl Latent {
         let key = latent.concat(kv.slice(self.rank, self.turned).heads(1).rope(rope));
         let turned = q.slice(self.nope, self.turned).rope(rope);
         let q = q.slice(0, self.nope).linear_each("attn_k_b", self.rank).concat(turned);
-        let kv = KvSpec { heads: 1, dim_k: self.rank + self.turned, dim_v: self.rank, window: None };
+        let kv = KvSpec { heads: 1, dim_k: self.rank + self.turned, dim_v: self.rank, window: None, memory: false };
         let seen = q.attend(key, latent, &AttentionSpec::new(c.heads, kv, scale)).named("attn_latent");
         let values = seen.heads(c.heads).linear_each("attn_v_b", self.value);
         values.named("attn").merge().linear("attn_out", c.dim)

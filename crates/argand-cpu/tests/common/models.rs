@@ -72,7 +72,7 @@ pub fn gemma() -> Model {
 pub fn classic(codec: impl Fn(&str) -> Codec) -> Model {
     let g = Builder::new("classic");
     let (dim, head_dim) = (64, 16);
-    let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: None };
+    let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: None, memory: false };
     let slopes = ScoreBias::Slopes((0..HEADS).map(|h| F(0.5f32.powi(h as i32 + 1))).collect());
     let buckets = ScoreBias::Buckets(Buckets { count: 8, max_distance: 40, both_ways: false });
     let positions = g.look_up("pos_embd", 160, dim, BatchInput::Positions, 1);
@@ -95,7 +95,7 @@ pub fn classic(codec: impl Fn(&str) -> Codec) -> Model {
 pub fn mixture() -> Model {
     let g = Builder::new("mixture");
     let (dim, experts, width) = (64, 6, 96);
-    let kv = KvSpec { heads: 1, dim_k: 40, dim_v: 32, window: None };
+    let kv = KvSpec { heads: 1, dim_k: 40, dim_v: 32, window: None, memory: false };
     let softmax = Routing { chosen: 2, score: Score::Softmax, groups: None, normalised: true, scale: F(1.0) };
     let sigmoid = Routing { chosen: 3, score: Score::Sigmoid, normalised: false, scale: F(0.5), ..softmax };
     let x = g.embed("token_embd", VOCAB, dim);
@@ -125,7 +125,7 @@ pub fn encoder(pool: Pool) -> Model {
     let (dim, head_dim) = (64, 16);
     let both_ways = ScoreBias::Buckets(Buckets { count: 8, max_distance: 30, both_ways: true });
     let x = g.embed("token_embd", VOCAB, dim).repeat("layers", &[Some(20), None], |x, window| {
-        let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: *window };
+        let kv = KvSpec { heads: HEADS, dim_k: head_dim, dim_v: head_dim, window: *window, memory: false };
         let spec = AttentionSpec { mask: Mask::Full, ..AttentionSpec::new(HEADS, kv, 0.25) };
         let spec = AttentionSpec { bias: window.is_none().then(|| both_ways.clone()), ..spec };
         let head = |name| x.linear_bias(name, dim, true).heads(HEADS);
@@ -195,7 +195,7 @@ fn attention<'g>(h: T<'g>, a: &Attention) -> T<'g> {
     if a.qk_norm {
         (q, k) = (q.rms_norm("attn_q_norm", EPS), k.rms_norm("attn_k_norm", EPS));
     }
-    let kv = KvSpec { heads: KV_HEADS, dim_k: a.head_dim, dim_v: a.head_dim, window: a.window };
+    let kv = KvSpec { heads: KV_HEADS, dim_k: a.head_dim, dim_v: a.head_dim, window: a.window, memory: false };
     let scale = 1.0 / (a.head_dim as f32).sqrt();
     let spec = AttentionSpec { softcap: a.softcap, ..AttentionSpec::new(HEADS, kv, scale) };
     q.rope(&rope).attend(k.rope(&rope), v, &spec).linear("attn_out", dim)

@@ -1,7 +1,7 @@
 //! A layered picture (Sugiyama, Tagawa and Toda 1981): an op stands below everything it uses, edges that pass layers
 //! keep a lane of their own, and crossings are reduced by ordering each layer by the mean place of its neighbours.
 
-use super::{Drawn, body_title, drawn, parameters};
+use super::{Drawn, body_title, drawn, parameters, part_title};
 use crate::graph::{Body, Graph, Value};
 use crate::op::Op;
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ struct Layout {
 }
 
 pub(super) fn svg(graph: &Graph) -> String {
-    let layout = Layout::new(&graph.body);
+    let layout = Layout::of(graph);
     let (w, h) = (layout.width + 2.0 * FRAME.0, layout.height + 2.0 * FRAME.0 + FRAME.1);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w:.0}\" height=\"{h:.0}\" viewBox=\"0 0 {w:.0} {h:.0}\" \
@@ -80,7 +80,10 @@ impl Item {
             return Item { width, height, what: What::Op(lines) };
         };
         let titles = (0..bodies.len()).map(|b| body_title(prefix, order, bodies.len(), b));
-        let frames: Vec<(String, Layout)> = titles.zip(bodies.iter().map(|b| Layout::new(b))).collect();
+        Self::frames(titles.zip(bodies.iter().map(|b| Layout::new(b))).collect())
+    }
+
+    fn frames(frames: Vec<(String, Layout)>) -> Self {
         let width: f32 = frames.iter().map(|(_, l)| l.width + 2.0 * FRAME.0).sum();
         let height = frames.iter().map(|(_, l)| l.height).fold(0.0, f32::max) + FRAME.0 + FRAME.1;
         Item { width: width + GAP.0 * (frames.len() - 1) as f32, height, what: What::Frames(frames) }
@@ -88,6 +91,16 @@ impl Item {
 }
 
 impl Layout {
+    /// A model of one part is drawn bare, several stand side by side.
+    fn of(graph: &Graph) -> Self {
+        if graph.encoder.is_none() {
+            return Layout::new(&graph.body);
+        }
+        let item = Item::frames(graph.parts().map(|part| (part_title(graph, part), Layout::new(&part.body))).collect());
+        let (width, height) = (item.width, item.height);
+        Layout { items: vec![(item, 0.0, 0.0)], edges: Vec::new(), width, height }
+    }
+
     fn new(body: &Body) -> Self {
         let ops = drawn(body);
         let index: HashMap<Value, usize> = ops.iter().enumerate().map(|(i, d)| (d.value, i)).collect();

@@ -18,7 +18,8 @@ pub(super) const STATE: Row = Row {
 
 fn print_kv(kv: &KvSpec) -> String {
     let window = kv.window.map_or(String::new(), |w| format!(", window {w}"));
-    format!("{} x {}+{}{window}", kv.heads, kv.dim_k, kv.dim_v)
+    let memory = if kv.memory { ", memory" } else { "" };
+    format!("{} x {}+{}{window}{memory}", kv.heads, kv.dim_k, kv.dim_v)
 }
 
 fn heads_are(t: &Type, heads: usize, dim: usize) -> Result<Dim, String> {
@@ -57,7 +58,7 @@ pub(super) const WRITE: Row = Row {
 pub(super) const ATTENTION: Row = Row {
     name: "attention",
     shape: |op, ins| {
-        let Op::Attention(AttentionSpec { heads, kv, bias, sinks, .. }) = op else {
+        let Op::Attention(AttentionSpec { heads, kv, bias, sinks, mask, .. }) = op else {
             return Err("not an attention".into());
         };
         let mut vectors: Vec<(&str, Type)> = Vec::new();
@@ -75,6 +76,9 @@ pub(super) const ATTENTION: Row = Row {
             if found != expected {
                 return Err(format!("the {what} of {heads} heads must be {expected}, found {found}"));
             }
+        }
+        if kv.memory && (*mask != Mask::Full || kv.window.is_some() || bias.is_some()) {
+            return Err("tokens of a memory have no distance from the row: all are seen, without a bias".into());
         }
         let n = heads_are(&ins[0], *heads, kv.dim_k)?;
         if kv.heads == 0 || heads % kv.heads != 0 {
@@ -106,7 +110,11 @@ pub(super) const ATTENTION: Row = Row {
         Op::Attention(s) => {
             let cap = s.softcap.map_or(String::new(), |c| format!(", softcap {}", c.0));
             let window = s.kv.window.map_or(String::new(), |w| format!(", window {w}"));
-            let mask = if s.mask == Mask::Full { ", both ways" } else { "" };
+            let mask = match s.mask {
+                _ if s.kv.memory => ", memory",
+                Mask::Full => ", both ways",
+                Mask::Causal => "",
+            };
             let bias = match &s.bias {
                 None => String::new(),
                 Some(ScoreBias::Slopes(_)) => ", alibi".into(),
