@@ -58,7 +58,14 @@ struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     fn new(body: &'a Body, program: &'a mut Program) -> Self {
-        Lowering { body, program, segment: Segment::default(), places: Vec::new(), states: [None; 2], written: [false; 2] }
+        Lowering {
+            body,
+            program,
+            segment: Segment::default(),
+            places: Vec::new(),
+            states: [None; 2],
+            written: [false; 2],
+        }
     }
 
     fn run(mut self) -> Result<Segment, LowerError> {

@@ -1,7 +1,7 @@
 //! What decoders have in common: their sizes, attention, gated feed-forward, and the frame around the layers.
 
 use crate::Error;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Fact, Facts};
 use crate::names::hf;
 use argand_graph::{
     AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, Sym, T, Unary,
@@ -127,10 +127,6 @@ impl Decoder {
         if head_dim == 0 || head_dim > LARGEST_HEAD {
             return Err(f.unsupported(format!("heads of {head_dim} values, {heads} of them over a width of {dim}")));
         }
-        let layers = f.positive(facts::LAYERS)?;
-        if layers > MOST_LAYERS {
-            return Err(f.unsupported(format!("{layers} layers; at most {MOST_LAYERS} are believed")));
-        }
         // GGUF files say by their tensors what Hugging Face configurations say in words.
         let bias = |tensor: &str, word| match f.is_gguf() {
             true => f.has_tensor(tensor).unwrap_or(false),
@@ -145,7 +141,7 @@ impl Decoder {
         let said = f.bool(hf("tie_word_embeddings")).unwrap_or(false);
         Ok(Decoder {
             vocab,
-            layers,
+            layers: layers(f, facts::LAYERS)?,
             dim,
             ffn,
             heads,
@@ -267,6 +263,19 @@ impl Decoder {
             x.linear_bias(head, self.vocab, self.head_bias).named("output").softcap(self.logit_softcap).named("logits");
         let output = logits.value();
         Ok(g.finish(output)?)
+    }
+}
+
+/// How many layers a fact says.
+///
+/// # Errors
+/// None, or more than any model has.
+pub(crate) fn layers(f: &Facts<'_>, fact: Fact<'_>) -> Result<usize, Error> {
+    match f.positive(fact)? {
+        layers if layers > MOST_LAYERS => {
+            Err(f.unsupported(format!("{layers} layers; at most {MOST_LAYERS} are believed")))
+        }
+        layers => Ok(layers),
     }
 }
 

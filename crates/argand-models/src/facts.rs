@@ -25,7 +25,7 @@ pub const HEADS: Fact<'static> = Fact("attention.head_count", "num_attention_hea
 /// Key heads.
 pub const KV_HEADS: Fact<'static> = Fact("attention.head_count_kv", "num_key_value_heads|num_kv_heads");
 /// Components of a head.
-pub const HEAD_DIM: Fact<'static> = Fact("attention.key_length", "head_dim");
+pub const HEAD_DIM: Fact<'static> = Fact("attention.key_length", "head_dim|d_kv");
 /// Epsilon of norms.
 pub const EPS: Fact<'static> = Fact(
     "attention.layer_norm_rms_epsilon|attention.layer_norm_epsilon",

@@ -23,7 +23,7 @@ use argand_graph::{BatchInput, Graph, Op};
 use argand_weights::Checkpoint;
 use encoder::Head;
 pub use error::Error;
-pub use facts::Facts;
+pub use facts::{Fact, Facts};
 use names::{Located, Name};
 pub use pages::PAGES;
 
@@ -125,6 +125,15 @@ impl<'a> Model<'a> {
     /// When the configuration says something odd.
     pub fn head(&self) -> Result<Head, Error> {
         self.facts.head()
+    }
+
+    /// The token that a text begins with which the model writes after it has read another one.
+    ///
+    /// # Errors
+    /// When the configuration says something odd.
+    pub fn start(&self) -> Result<u32, Error> {
+        let start = Fact("decoder_start_token_id", "decoder_start_token_id|pad_token_id");
+        Ok(self.facts.maybe_usize(start)?.unwrap_or(0) as u32)
     }
 
     /// What the configuration says of the model.

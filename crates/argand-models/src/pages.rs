@@ -48,5 +48,6 @@ pages! {
     silero_vad
     smollm3
     smolvlm
+    t5
     vit
 }

@@ -13,7 +13,7 @@ fn configs() -> Vec<(String, serde_json::Value)> {
         let text = std::fs::read_to_string(path.join("config.json")).unwrap();
         (path.file_name().unwrap().to_string_lossy().into_owned(), serde_json::from_str(&text).unwrap())
     };
-    let folders = ["tiny", "tiny_encoders", "tiny_vision", "tiny_cnn", "tiny_rnn"]
+    let folders = ["tiny", "tiny_encoders", "tiny_vision", "tiny_cnn", "tiny_rnn", "tiny_seq2seq"]
         .map(|folder| std::fs::read_dir(tests.join(folder)).unwrap());
     // Ways to decode have no network.
     let decoding = |name: &str| ["crf", "ctc"].contains(&name);
@@ -39,7 +39,8 @@ fn every_configuration_builds_a_graph_that_can_be_counted_and_drawn() {
         let counted = count(&model.graph, |_, n| 4 * n);
         let one = At::step(1, 0);
         // Every stored parameter is known to somebody, and each product is two operations for each parameter that it reads.
-        let listed: usize = counted.rows.iter().map(|r| r.params).sum();
+        let all = counted.rows.iter().chain(counted.encoder.iter().flat_map(|e| &e.rows));
+        let listed: usize = all.map(|r| r.params).sum();
         assert!(listed >= counted.params, "{name}: {listed} of {} parameters", counted.params);
         assert!(counted.read_bytes(&one) <= 4.0 * listed as f64, "{name}");
         assert!(counted.total(|r| &r.flops).at(&one) > 0.0, "{name}");
@@ -111,6 +112,10 @@ fn hostile_configurations_are_refused() {
         ("deepseek_v3", "rope_interleave", false.into()),
         ("deepseek_v3", "attention_bias", true.into()),
         ("mixtral", "num_local_experts", huge.clone()),
+        ("t5", "num_decoder_layers", huge.clone()),
+        ("t5", "relative_attention_max_distance", huge.clone()),
+        ("t5", "relative_attention_num_buckets", 0.into()),
+        ("t5", "feed_forward_proj", "gated-tanh".into()),
         ("llama", "num_hidden_layers", huge),
         ("gemma3", "layer_types", serde_json::json!(["chunked_attention", "full_attention"])),
         ("gemma3", "layer_types", serde_json::json!(["full_attention"])),
