@@ -165,7 +165,9 @@ impl Plan {
             if let Some(page) = seq.pages.iter().find(|p| **p as usize >= cache.pages()) {
                 return fail(format!("sequence {i} has page {page} of {}", cache.pages()));
             }
-            for token in seq.past..seq.past + seq.rows.len() {
+            for offset in 0..seq.rows.len() {
+                // The first one that has no page ends it, however large the number.
+                let token = seq.past + offset;
                 let Some(page) = seq.pages.get(token / PAGE_TOKENS) else {
                     return fail(format!("token {token} of sequence {i} has no page"));
                 };

@@ -8,9 +8,9 @@ use argand_cpu::tier::Tier;
 use argand_cpu::{Error, Executor, Options};
 use argand_graph::Pool;
 use common::Random;
-use common::driver::{Attempt, Cut, MAX_ROWS, PAGES, Sequence, load, options, run, run_alone};
-use common::models::{Model, VOCAB, around, encoder, gated, gemma, layers, llama, mixed, models};
-use common::reference::{Expected, expect};
+use common::driver::{Attempt, Cut, MAX_ROWS, PAGES, Sequence, load, options, read, run, run_alone, write};
+use common::models::{Model, VOCAB, around, encoder, gated, gemma, layers, legacy, llama, mixed, models, pair};
+use common::reference::{Expected, expect, expect_after};
 
 /// Fails unless all logits are equal, bit for bit.
 fn assert_same(a: &[f32], b: &[f32], what: &str) {
@@ -325,6 +325,81 @@ fn encoders_give_a_row_for_each_sequence() {
             }
         }
     }
+}
+
+/// What a decoder writes follows from the whole text that was read for its sequence, however long, and from nothing else of the
+/// batch; the text is read once and recalled at every step.
+#[test]
+fn decoders_recall_what_was_read_for_their_sequence() {
+    let on = |tokens: Vec<u32>, pages: &[u32]| Sequence { tokens, pages: pages.to_vec() };
+    let texts = [
+        on(tokens(141, 20), &[17, 2, 11]),
+        on(tokens(1, 21), &[0]),
+        on(tokens(64, 22), &[5]),
+        on(tokens(65, 23), &[7, 3]),
+    ];
+    let all = [
+        on(tokens(70, 24), &[1, 4]),
+        on(tokens(70, 25), &[6, 8]),
+        on(tokens(70, 26), &[9, 10]),
+        on(tokens(70, 27), &[12, 13]),
+    ];
+    for ((exact, mode), kv) in modes().into_iter().flat_map(|m| [KvType::F32, KvType::F16].map(|kv| (m, kv))) {
+        let model = if exact { pair(|_| Codec::F32) } else { pair(legacy) };
+        for tier in Tier::supported() {
+            let ways = [(false, 1), (true, 1), (true, 2), (true, 3)];
+            let mut same: Option<Vec<Vec<f32>>> = None;
+            for (fused, threads) in ways {
+                let what = format!("{mode}, {kv:?}, {tier}, fused: {fused}, {threads} threads");
+                let mut executor = load(&model, Options { tier, exact, fused, threads, kv, ..options() });
+                read(&mut executor, &texts).unwrap();
+                let mut found = vec![vec![]; all.len()];
+                let mut past = 0;
+                for rows in [40, 1, 1, 28] {
+                    let logits = write(&mut executor, &all, &texts, past, rows).unwrap();
+                    found.iter_mut().zip(logits.chunks(rows * VOCAB)).for_each(|(all, own)| all.extend_from_slice(own));
+                    past += rows;
+                }
+                match &same {
+                    None => same = Some(found),
+                    Some(same) => same.iter().zip(&found).for_each(|(a, b)| assert_same(a, b, &what)),
+                }
+            }
+            let found = same.unwrap();
+            for (i, (text, s)) in texts.iter().zip(&all).enumerate() {
+                let what = format!("{mode}, {kv:?}, {tier}, sequence {i}");
+                expect_after(&model.graph, &model.weights, &text.tokens, &s.tokens, !exact, kv)
+                    .assert_near(&found[i], &what);
+                let mut executor = load(&model, Options { tier, exact, kv, ..options() });
+                let (text, s) = ([text.clone()], [s.clone()]);
+                read(&mut executor, &text).unwrap();
+                assert_same(&write(&mut executor, &s, &text, 0, 70).unwrap(), &found[i], &format!("{what} alone"));
+            }
+        }
+    }
+}
+
+#[test]
+fn memories_are_checked() {
+    let model = pair(|_| Codec::F32);
+    let mut executor = load(&model, options());
+    let refused = |result: Result<Vec<f32>, Error>, what: &str| match result {
+        Err(Error::Batch(told)) => assert!(told.contains(what), "{what}: {told}"),
+        other => panic!("{what}: {other:?}"),
+    };
+    let on = |n, pages: &[u32]| Sequence { tokens: tokens(n, 30), pages: pages.to_vec() };
+    let (text, s) = (on(70, &[2, 3]), [on(4, &[1])]);
+    read(&mut executor, std::slice::from_ref(&text)).unwrap();
+    let sound = write(&mut executor, &s, std::slice::from_ref(&text), 0, 4).unwrap();
+    refused(write(&mut executor, &s, &[], 0, 4), "1 sequences, 0 memories");
+    refused(write(&mut executor, &s, &[on(0, &[])], 0, 4), "0 tokens");
+    refused(write(&mut executor, &s, &[on(70, &[2])], 0, 4), "70 tokens on pages [2]");
+    refused(write(&mut executor, &s, &[on(1, &[PAGES as u32])], 0, 4), "of 24");
+    assert!(read(&mut executor, &[on(MAX_ROWS + 1, &(0..9).collect::<Vec<_>>())]).is_err());
+    assert!(read(&mut executor, &[on(70, &[2])]).is_err());
+    assert_same(&write(&mut executor, &s, &[text], 0, 4).unwrap(), &sound, "after all refusals");
+    let mut none = load(&llama(|_| Codec::F32), options());
+    assert!(read(&mut none, &[on(4, &[1])]).is_err_and(|e| e.to_string().contains("no encoder")));
 }
 
 fn describe(model: &Model, fused: bool) -> (String, usize) {

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn steps_are_full_and_hold_every_sequence_once() {
-        let limits = Limits { vocab: 1, page_tokens: 64, pages: 10, context: 300, max_rows: 300 };
+        let limits = Limits { vocab: 1, page_tokens: 64, pages: 10, context: 300, max_rows: 300, source: 0 };
         let lengths = [300, 1, 1, 7, 150, 150, 65, 64, 1, 1, 1, 1, 1, 1];
         let steps = pack(&lengths, &limits);
         let mut all = steps.concat();

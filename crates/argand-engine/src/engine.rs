@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::pages::{PagePool, PageTable, PageUse};
 use crate::request::{AddError, Event, Request, SeqId, SessionId, Usage};
-use crate::runner::{Limits, RunError, Runner, SeqRows, StepBatch};
+use crate::runner::{Limits, Memory, RunError, Runner, SeqRows, Source, StepBatch};
 use crate::sampler::{Logprobs, SampleError, Sampler};
 use crate::schedule::Work;
 use crate::sequence::Sequence;
@@ -125,7 +125,9 @@ impl<R: Runner> Engine<R> {
         let reusable = &request.prompt[..request.prompt.len() - 1];
         let table = match request.session {
             Some(session) => self.sessions.begin(session, reusable, request.namespace, &mut self.pool),
-            None => PageTable::new(request.namespace),
+            None if request.source.is_empty() => PageTable::new(request.namespace),
+            // What a token's state is follows from the text that was read, too.
+            None => PageTable::private(),
         };
         self.seqs.insert(id, Sequence::new(id, request, table));
         Ok(id)
@@ -210,21 +212,32 @@ impl<R: Runner> Engine<R> {
     }
 
     fn check(&self, request: &Request) -> Result<(), AddError> {
-        let Limits { vocab, context, pages, .. } = self.limits;
-        let prompt = request.prompt.len();
+        let Limits { vocab, context, pages, source: most, .. } = self.limits;
+        let (prompt, source) = (request.prompt.len(), request.source.len());
+        if (source > 0) != (most > 0) {
+            return Err(AddError::Source { reads: most > 0 });
+        }
+        if source > most {
+            return Err(AddError::SourceTooLong { tokens: source, most });
+        }
+        if source > 0 && request.session.is_some() {
+            return Err(AddError::SourceInSession);
+        }
         if prompt == 0 {
             return Err(AddError::EmptyPrompt);
         }
         if prompt >= context {
             return Err(AddError::PromptTooLong { prompt, context });
         }
-        let needed = self.limits.pages_for(prompt);
+        let needed = self.limits.pages_for(prompt) + self.limits.pages_for(source);
         if needed > pages {
             return Err(AddError::PromptNeedsPages { needed, pages });
         }
         let marked = |t: u32| request.pictures.iter().any(|picture| picture.marks().contains(&t));
-        if let Some(position) = request.prompt.iter().position(|t| *t as usize >= vocab && !marked(*t)) {
-            return Err(AddError::Token { token: request.prompt[position], position, vocab });
+        for (tokens, pictures) in [(&request.source, false), (&request.prompt, true)] {
+            if let Some(position) = tokens.iter().position(|t| *t as usize >= vocab && !(pictures && marked(*t))) {
+                return Err(AddError::Token { token: tokens[position], position, vocab });
+            }
         }
         request.sampling.check(vocab)?;
         if request.text.is_none() && !request.stop.strings.is_empty() {
@@ -235,6 +248,7 @@ impl<R: Runner> Engine<R> {
 
     /// Feeds the planned rows and lets every sequence that got logits choose its tokens. Returns which ended.
     fn run(&mut self, plan: &[Work], events: &mut Vec<Event>) -> Result<Vec<(SeqId, Finish)>, RunError> {
+        self.read(plan)?;
         let buffers = &mut self.batch;
         buffers.clear();
         let mut seqs = Vec::with_capacity(plan.len());
@@ -246,7 +260,8 @@ impl<R: Runner> Engine<R> {
             if work.samples {
                 buffers.logit_rows.extend(end - 1 - work.draft.len() as u32..end);
             }
-            seqs.push(SeqRows { rows: start..end, past: seq.table.len() as u32, pages: seq.table.pages() });
+            let memory = Memory { tokens: seq.memory.len() as u32, pages: seq.memory.pages() };
+            seqs.push(SeqRows { rows: start..end, past: seq.table.len() as u32, pages: seq.table.pages(), memory });
         }
         let Buffers { tokens, positions, coordinates, placed, pictures, logit_rows } = buffers;
         let placed = if pictures.is_empty() { &[][..] } else { placed };
@@ -278,6 +293,24 @@ impl<R: Runner> Engine<R> {
         Ok(finished)
     }
 
+    /// Reads the texts of the planned sequences that begin.
+    fn read(&mut self, plan: &[Work]) -> Result<(), RunError> {
+        let begin = |work: &&Work| self.seqs[&work.id].unread() > 0;
+        let ids: Vec<SeqId> = plan.iter().filter(begin).map(|work| work.id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let source = |id: &SeqId| Source { tokens: &self.seqs[id].source, pages: self.seqs[id].memory.pages() };
+        let sources: Vec<Source<'_>> = ids.iter().map(source).collect();
+        self.runner.read(&sources)?;
+        for id in ids {
+            if let Some(seq) = self.seqs.get_mut(&id) {
+                self.pool.advance(&mut seq.memory, seq.source.len(), &seq.source);
+            }
+        }
+        Ok(())
+    }
+
     /// Reports the end of a sequence and puts it away.
     pub(crate) fn finish(&mut self, id: SeqId, reason: Finish, events: &mut Vec<Event>) {
         if let Some(mut seq) = self.seqs.remove(&id) {
@@ -287,6 +320,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn put_away(&mut self, mut seq: Sequence) {
+        self.pool.release(seq.memory);
         self.pool.trim(&mut seq.table);
         match seq.session {
             Some(session) => self.sessions.end(session, seq.tokens, seq.table, &mut self.pool),

@@ -37,7 +37,7 @@ pub use network::{Input, Network, Seeing, sees};
 pub use pair::{Comparison, Pair};
 pub use picture::{MarksSpent, PictureRows};
 pub use request::{AddError, Event, Request, SeqId, SessionId, TextStream, Usage};
-pub use runner::{Limits, RunError, Runner, SeqRows, StepBatch};
+pub use runner::{Limits, Memory, RunError, Runner, SeqRows, Source, StepBatch};
 pub use sampler::{Logprobs, Sampling};
 pub use spell::Speller;
 pub use stop::{Finish, StopRules};

@@ -1,12 +1,12 @@
 //! From a path to a model that runs: checkpoint, page, executor, tokenizer and template.
 
 use crate::encoder::both_ways;
-use crate::runner::{Limits, RunError, Runner, StepBatch};
+use crate::runner::{Limits, RunError, Runner, Source as Text, StepBatch};
 use crate::source::Source;
 use argand_codec::Codec;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::{Tier, TierError};
-use argand_cpu::{Batch, Executor, Options, Seq};
+use argand_cpu::{Batch, Executor, Memory, Options, Seq};
 use argand_graph::{Graph, Sym};
 use argand_models::encoder::Head;
 use argand_text::{ChatTemplate, SpecialTokens, TemplateError, Tokenizer};
@@ -141,6 +141,7 @@ pub struct Model {
     tokenizer: Tokenizer,
     template: Result<ChatTemplate, TemplateError>,
     runner: CpuRunner,
+    start: Option<u32>,
     file_bytes: u64,
 }
 
@@ -160,6 +161,7 @@ impl Model {
         if model.graph.body.node(model.graph.body.output).ty.rows() != Some(Sym::R.into()) {
             return Err(LoadError::NoWriter { file, page: model.page.name });
         }
+        let start = model.graph.encoder.is_some().then(|| model.start()).transpose()?;
         let opened = Arc::clone(&checkpoint);
         // Reading a vocabulary takes about as long as packing weights, and needs nothing of them.
         let text = std::thread::scope(|scope| {
@@ -177,7 +179,8 @@ impl Model {
             Err(argand_text::Error::Template(error)) => Err(error),
             Err(error) => return Err(unreadable(error)),
         };
-        Ok(Model { name: name(&checkpoint), graph, tokenizer, template, runner, file_bytes: checkpoint.file_bytes() })
+        let (name, file_bytes) = (name(&checkpoint), checkpoint.file_bytes());
+        Ok(Model { name, graph, tokenizer, template, runner, start, file_bytes })
     }
 
     /// Name that the file gives itself, or the file's own name.
@@ -201,6 +204,12 @@ impl Model {
     /// [`TemplateError::None`] when it has none, or what is wrong with it.
     pub fn template(&self) -> Result<&ChatTemplate, &TemplateError> {
         self.template.as_ref()
+    }
+
+    /// The token that an answer begins with, where the model reads a text by an encoder and writes another one; none where it
+    /// continues texts.
+    pub fn start(&self) -> Option<u32> {
+        self.start
     }
 
     /// Bytes of the checkpoint's files.
@@ -292,11 +301,17 @@ impl CpuRunner {
             true => argand_graph::pass::decompose(&model.graph, |_| true).map_err(argand_models::Error::Graph)?,
             false => model.graph,
         };
-        let pages = context.div_ceil(PAGE_TOKENS).checked_mul(options.sequences.max(1)).and_then(|p| p.checked_add(1));
+        // A text that is read may be as long as the one that is written, and has pages of its own.
+        let reads = graph.encoder.is_some();
+        let pages = (context.div_ceil(PAGE_TOKENS) << usize::from(reads))
+            .checked_mul(options.sequences.max(1))
+            .and_then(|p| p.checked_add(1));
         let pages = pages.filter(|p| *p <= MOST_PAGES).ok_or(LoadError::Context { tokens: context })?;
         let total = checkpoint.file_bytes();
         let options = options.resolved(pages)?;
         let max_rows = options.max_rows;
+        // It is read in one step, whatever its length.
+        let options = Options { max_rows: if reads { max_rows.max(context) } else { max_rows }, ..options };
         let mut hear = |bytes| progress(Loading { bytes, total });
         let executor = Executor::load(&graph, source, options, &mut hear)
             .map_err(|error| LoadError::Executor { file: checkpoint.path().display().to_string(), error })?;
@@ -306,7 +321,8 @@ impl CpuRunner {
         }
         // The edges of packed weights, and whatever was read ahead. Rows of embeddings come back when they are looked up.
         checkpoint.release_all();
-        let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows };
+        let source = if reads { context } else { 0 };
+        let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows, source };
         Ok((graph, CpuRunner { executor, limits }))
     }
 
@@ -337,6 +353,9 @@ impl Runner for CpuRunner {
                 Seq { rows, past, pages: s.pages }
             })
             .collect();
+        let read = batch.seqs.iter().map(|s| s.memory).filter(|m| m.tokens > 0);
+        let memories = read.map(|m| Memory { tokens: m.tokens as usize, pages: m.pages });
+        let memories: Vec<Memory<'_>> = memories.collect();
         let batch = Batch {
             tokens: batch.tokens,
             positions: batch.positions,
@@ -344,10 +363,26 @@ impl Runner for CpuRunner {
             placed: batch.placed,
             given: &[("pictures", batch.pictures)],
             seqs: &seqs,
+            memories: &memories,
             logit_rows: batch.logit_rows,
             ..Batch::default()
         };
         self.executor.step(&batch).map_err(|e| RunError::Executor(Box::new(e)))
+    }
+
+    fn read(&mut self, sources: &[Text<'_>]) -> Result<(), RunError> {
+        sources.iter().try_for_each(|source| source.check(&self.limits))?;
+        let tokens: Vec<u32> = sources.iter().flat_map(|s| s.tokens).copied().collect();
+        let positions: Vec<u32> = sources.iter().flat_map(|s| 0..s.tokens.len() as u32).collect();
+        let mut end = 0;
+        let seqs = sources.iter().map(|s| {
+            let rows = end..end + s.tokens.len();
+            end = rows.end;
+            Seq { rows, past: 0, pages: s.pages }
+        });
+        let seqs: Vec<Seq<'_>> = seqs.collect();
+        let batch = Batch { tokens: &tokens, positions: &positions, seqs: &seqs, ..Batch::default() };
+        self.executor.encode(&batch, None).map(drop).map_err(|e| RunError::Executor(Box::new(e)))
     }
 
     fn copy_page(&mut self, from: u32, to: u32) {

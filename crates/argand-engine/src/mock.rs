@@ -3,7 +3,7 @@
 //! Its logits are a hash of the whole token history as read back through the page table, so a wrong page, a wrong past, a
 //! page written by somebody else or a row from another sequence changes every number. It never allocates more than its pages.
 
-use crate::runner::{Limits, RunError, Runner, StepBatch};
+use crate::runner::{Limits, RunError, Runner, Source, StepBatch};
 
 const EMPTY: u32 = u32::MAX;
 
@@ -11,9 +11,12 @@ const EMPTY: u32 = u32::MAX;
 pub struct MockRunner {
     limits: Limits,
     slots: Vec<u32>,
+    /// What was read, by the same numbers.
+    read: Vec<u32>,
     logits: Vec<f32>,
     period: Option<usize>,
     rows: Vec<usize>,
+    reads: Vec<usize>,
     fail_next: bool,
 }
 
@@ -21,7 +24,16 @@ impl MockRunner {
     /// A runner with empty pages.
     pub fn new(limits: Limits) -> Self {
         let slots = vec![EMPTY; limits.pages * limits.page_tokens];
-        Self { limits, slots, logits: Vec::new(), period: None, rows: Vec::new(), fail_next: false }
+        Self {
+            limits,
+            read: slots.clone(),
+            slots,
+            logits: Vec::new(),
+            period: None,
+            rows: Vec::new(),
+            reads: Vec::new(),
+            fail_next: false,
+        }
     }
 
     /// Makes the token of `period` positions ago likely, so that sequences repeat themselves most of the time.
@@ -33,6 +45,11 @@ impl MockRunner {
     /// Rows of every step run so far.
     pub fn rows(&self) -> &[usize] {
         &self.rows
+    }
+
+    /// Tokens of every step in which texts were read so far.
+    pub fn reads(&self) -> &[usize] {
+        &self.reads
     }
 
     /// Makes the next step fail.
@@ -88,6 +105,13 @@ impl Runner for MockRunner {
             while let Some(row) = wanted.next_if(|r| seq.rows.contains(r)) {
                 let last = seq.past as usize + (row - seq.rows.start) as usize;
                 let mut hash = 0x9e37_79b9_7f4a_7c15;
+                for at in 0..seq.memory.tokens as usize {
+                    let token = self.read[self.slot(seq.memory.pages, at)];
+                    if token == EMPTY {
+                        return Err(RunError::Batch { what: format!("token {at} of the memory was never written") });
+                    }
+                    hash = mix(hash ^ u64::from(token) ^ ((at as u64) << 40));
+                }
                 for at in 0..=last {
                     let token = self.slots[self.slot(seq.pages, at)];
                     if token == EMPTY {
@@ -105,6 +129,18 @@ impl Runner for MockRunner {
             }
         }
         Ok(&self.logits)
+    }
+
+    fn read(&mut self, sources: &[Source<'_>]) -> Result<(), RunError> {
+        self.reads.push(sources.iter().map(|s| s.tokens.len()).sum());
+        for source in sources {
+            source.check(&self.limits)?;
+            for (at, token) in source.tokens.iter().enumerate() {
+                let slot = self.slot(source.pages, at);
+                self.read[slot] = *token;
+            }
+        }
+        Ok(())
     }
 
     fn copy_page(&mut self, from: u32, to: u32) {

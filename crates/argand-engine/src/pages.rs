@@ -44,12 +44,29 @@ pub struct PageTable {
     len: usize,
     namespace: u64,
     chain: Vec<u64>,
+    /// Its pages are found by nobody else.
+    private: bool,
 }
 
 impl PageTable {
     /// An empty table. Prefixes are shared only among tables of the same `namespace`.
     pub fn new(namespace: u64) -> Self {
-        Self { pages: Vec::new(), len: 0, namespace, chain: Vec::new() }
+        Self { pages: Vec::new(), len: 0, namespace, chain: Vec::new(), private: false }
+    }
+
+    /// An empty table whose contents follow from more than its tokens, so that no other may share them.
+    pub fn private() -> Self {
+        Self { private: true, ..Self::new(0) }
+    }
+
+    /// An empty table of the same kind.
+    pub fn emptied(&self) -> Self {
+        Self { private: self.private, ..Self::new(self.namespace) }
+    }
+
+    /// Whether its contents follow from more than its tokens.
+    pub fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Tokens whose state is in the pages.
@@ -153,7 +170,7 @@ impl PagePool {
     /// `tokens` is the sequence from its beginning; at most `tokens.len()` tokens are held afterwards.
     pub fn adopt(&mut self, table: &mut PageTable, tokens: &[u32]) -> usize {
         let before = table.len;
-        if !before.is_multiple_of(self.page_tokens) {
+        if table.private || !before.is_multiple_of(self.page_tokens) {
             return 0;
         }
         self.trim(table);
@@ -210,7 +227,7 @@ impl PagePool {
     pub fn advance(&mut self, table: &mut PageTable, rows: usize, tokens: &[u32]) {
         table.len += rows;
         assert!(table.len <= table.pages.len() * self.page_tokens, "{rows} rows were not reserved");
-        while (table.chain.len() + 1) * self.page_tokens <= table.len {
+        while !table.private && (table.chain.len() + 1) * self.page_tokens <= table.len {
             let index = table.chain.len();
             let content = &tokens[index * self.page_tokens..(index + 1) * self.page_tokens];
             let key = Key { parent: table.parent(), tokens: content.into() };
@@ -251,7 +268,13 @@ impl PagePool {
         for page in &pages {
             self.hold(*page);
         }
-        PageTable { pages, len: table.len, namespace: table.namespace, chain: table.chain.clone() }
+        PageTable {
+            pages,
+            len: table.len,
+            namespace: table.namespace,
+            chain: table.chain.clone(),
+            private: table.private,
+        }
     }
 
     /// Gives back all pages of a table; full ones stay findable while space allows.

@@ -26,6 +26,8 @@ pub struct SessionId(pub(crate) u64);
 
 /// A sequence to be continued.
 pub struct Request {
+    /// Text that an encoder reads before, where the model has one; empty otherwise.
+    pub source: Vec<u32>,
     /// Tokens to start from, at least one. Rows of a picture stand in it as the picture's marks.
     pub prompt: Vec<u32>,
     /// The pictures whose marks stand in the prompt.
@@ -54,6 +56,7 @@ impl Request {
     /// A request with the default of every option: the model's own distribution, seed 0, no stop rule.
     pub fn new(prompt: Vec<u32>) -> Self {
         Self {
+            source: Vec::new(),
             prompt,
             pictures: Vec::new(),
             sampling: Sampling::default(),
@@ -72,7 +75,7 @@ impl Request {
 /// Tokens that were really processed for a sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt and of the text that was read before it.
     pub prompt_tokens: usize,
     /// Tokens of the prompt whose state was there already.
     pub cached_tokens: usize,
@@ -147,6 +150,29 @@ pub enum AddError {
         /// Pages of the pool.
         pages: usize,
     },
+    /// The model has an encoder, and there is nothing to read, or the other way round.
+    #[error("{}", if *.reads {
+        "the model reads a text before it writes one, and the request has none to be read"
+    } else {
+        "the request has a text to be read before, and the model has no encoder that could read it"
+    })]
+    Source {
+        /// Whether the model has an encoder.
+        reads: bool,
+    },
+    /// The text to be read is too long.
+    #[error(
+        "the text to be read has {tokens} tokens, and at most {most} can be read; shorten it or load the model with a larger context"
+    )]
+    SourceTooLong {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Most that can be read.
+        most: usize,
+    },
+    /// A session keeps no text that was read.
+    #[error("a model that reads a text before it writes one keeps no sessions")]
+    SourceInSession,
     /// A sampling parameter is out of range.
     #[error(transparent)]
     Sampling(#[from] SamplingError),

@@ -18,6 +18,8 @@ pub struct Limits {
     pub context: usize,
     /// Most rows (tokens of all sequences together) of one step.
     pub max_rows: usize,
+    /// Longest text that is read before a sequence begins; 0 where the model has no encoder.
+    pub source: usize,
 }
 
 impl Limits {
@@ -25,6 +27,49 @@ impl Limits {
     pub fn pages_for(&self, tokens: usize) -> usize {
         tokens.div_ceil(self.page_tokens)
     }
+}
+
+/// A text that an encoder reads whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// Page table of what is kept of it; covers all tokens.
+    pub pages: &'a [u32],
+}
+
+impl Source<'_> {
+    /// Checks every promise that a text to be read makes to a runner.
+    ///
+    /// # Errors
+    /// [`RunError::Batch`] names the first promise that is broken.
+    pub fn check(&self, limits: &Limits) -> Result<(), RunError> {
+        let n = self.tokens.len();
+        let known = |limit: usize, all: &[u32]| all.iter().all(|i| (*i as usize) < limit);
+        let what = match () {
+            () if n == 0 || n > limits.source => format!("a text has {n} tokens, expected 1 to {}", limits.source),
+            () if self.pages.len() < limits.pages_for(n) => {
+                format!("a text of {n} tokens has {} pages", self.pages.len())
+            }
+            () if !known(limits.vocab, self.tokens) => {
+                format!("a text has tokens outside the {} known ones", limits.vocab)
+            }
+            () if !known(limits.pages, self.pages) => {
+                format!("a text names pages outside the {} there are", limits.pages)
+            }
+            () => return Ok(()),
+        };
+        Err(RunError::Batch { what })
+    }
+}
+
+/// What is kept of the text that was read for a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory<'a> {
+    /// Tokens of it; 0 where the model has no encoder.
+    pub tokens: u32,
+    /// Their page table.
+    pub pages: &'a [u32],
 }
 
 /// The part of a step that belongs to one sequence.
@@ -36,6 +81,8 @@ pub struct SeqRows<'a> {
     pub past: u32,
     /// Page table: token `t` lives in `pages[t / page_tokens]`. Covers `past + rows.len()` tokens.
     pub pages: &'a [u32],
+    /// What was read for it before.
+    pub memory: Memory<'a>,
 }
 
 /// One ragged step: new tokens of several sequences, laid end to end.
@@ -93,8 +140,12 @@ impl StepBatch<'_> {
                     limits.context
                 ));
             }
-            if let Some(page) = seq.pages.iter().find(|p| **p as usize >= limits.pages) {
+            if let Some(page) = seq.pages.iter().chain(seq.memory.pages).find(|p| **p as usize >= limits.pages) {
                 return fail(format!("sequence {i} names page {page} of {}", limits.pages));
+            }
+            let read = seq.memory.tokens as usize;
+            if (read > 0) != (limits.source > 0) || seq.memory.pages.len() < limits.pages_for(read) {
+                return fail(format!("sequence {i} has a memory of {read} tokens in {} pages", seq.memory.pages.len()));
             }
         }
         if next as usize != n {
@@ -144,6 +195,14 @@ pub trait Runner: Send {
     /// [`RunError`]; the engine then keeps its own state as if the step had not been asked for.
     fn step(&mut self, batch: &StepBatch<'_>) -> Result<&[f32], RunError>;
 
+    /// Reads texts whole, all in one step of as many rows, and writes what decoding steps recall into their pages.
+    ///
+    /// # Errors
+    /// [`RunError`]; always where [`Limits::source`] is 0.
+    fn read(&mut self, _sources: &[Source<'_>]) -> Result<(), RunError> {
+        Err(RunError::Batch { what: "the model has no encoder that could read a text".into() })
+    }
+
     /// Copies the contents of page `from` to page `to`, all layers.
     fn copy_page(&mut self, from: u32, to: u32);
 }
@@ -154,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_broken_promise_is_found() {
-        let limits = Limits { vocab: 10, page_tokens: 2, pages: 4, context: 6, max_rows: 5 };
-        let seq = |rows, past, pages| SeqRows { rows, past, pages };
+        let limits = Limits { vocab: 10, page_tokens: 2, pages: 4, context: 6, max_rows: 5, source: 0 };
+        let seq = |rows, past, pages| SeqRows { rows, past, pages, memory: Memory::default() };
         let check = |tokens: &[u32], seqs: &[SeqRows<'_>], logit_rows: &[u32]| {
             let positions = vec![0; tokens.len()];
             let batch = StepBatch { tokens, positions: &positions, seqs, logit_rows, ..StepBatch::default() };
@@ -174,5 +233,23 @@ mod tests {
         found(check(&[1, 2], &[seq(0..1, 0, &[0])], &[]), "cover 1 of 2");
         found(check(&[1, 2], &[seq(1..2, 0, &[0])], &[]), "rows 1..2");
         found(check(&[1], &[seq(0..1, 0, &[0])], &[1]), "logit rows");
+        let memory = |tokens, pages| SeqRows { memory: Memory { tokens, pages }, ..seq(0..1, 0, &[0]) };
+        found(check(&[1], &[memory(1, &[1])], &[]), "memory of 1 tokens");
+        let reads = Limits { source: 3, ..limits };
+        let step = |seq: SeqRows<'_>| {
+            let batch = StepBatch { tokens: &[1], positions: &[0], seqs: &[seq], ..StepBatch::default() };
+            batch.check(&reads).map_err(|e| e.to_string())
+        };
+        assert_eq!(step(memory(3, &[1, 2])), Ok(()));
+        found(step(memory(0, &[])), "memory of 0 tokens");
+        found(step(memory(3, &[1])), "3 tokens in 1 pages");
+        found(step(memory(1, &[4])), "page 4 of 4");
+        let text = |tokens, pages| Source { tokens, pages }.check(&reads).map_err(|e| e.to_string());
+        assert_eq!(text(&[1, 2, 3], &[0, 1]), Ok(()));
+        found(text(&[], &[]), "0 tokens, expected 1 to 3");
+        found(text(&[1; 4], &[0, 1]), "4 tokens, expected 1 to 3");
+        found(text(&[1; 3], &[0]), "3 tokens has 1 pages");
+        found(text(&[10], &[0]), "outside the 10");
+        found(text(&[1], &[4]), "outside the 4");
     }
 }

@@ -31,6 +31,7 @@ impl<R: Runner> Engine<R> {
         order.sort_unstable();
         let mut budget = self.limits.max_rows;
         let mut plan: Vec<Work> = Vec::new();
+        let mut reading = 0;
         for (prefill, _, id) in order {
             if budget == 0 {
                 break;
@@ -41,12 +42,18 @@ impl<R: Runner> Engine<R> {
             if prefill {
                 seq.adopt(&mut self.pool);
             }
+            // Texts are read whole: one at least, and more while they are short.
+            let unread = self.seqs[&id].unread();
+            if unread > 0 && reading > 0 && reading + unread > self.limits.max_rows {
+                continue;
+            }
             let rows = self.seqs[&id].pending().min(self.options.prefill_chunk.max(1)).min(budget);
             if (prefill && self.is_being_computed(id, &plan)) || !self.make_room(id, rows, &mut plan, events) {
                 continue;
             }
             let samples = rows == self.seqs[&id].pending();
             plan.push(Work { id, rows, draft: Vec::new(), samples });
+            reading += unread;
             budget = self.limits.max_rows - plan.iter().map(|w| w.rows).sum::<usize>();
         }
         self.draft(&mut plan, budget);
@@ -76,7 +83,8 @@ impl<R: Runner> Engine<R> {
                 match self.newest_holder(id) {
                     Some(newest) => self.pause(newest),
                     None => {
-                        let needed = self.limits.pages_for(self.seqs[&id].tokens.len());
+                        let seq = &self.seqs[&id];
+                        let needed = self.limits.pages_for(seq.tokens.len()) + self.limits.pages_for(seq.source.len());
                         self.finish(id, Finish::OutOfPages { needed, pages: self.limits.pages }, events);
                         break;
                     }
@@ -100,7 +108,9 @@ impl<R: Runner> Engine<R> {
 
     /// Whether all tokens of a sequence fit, beside what running ones will need and a page of growth for each.
     fn fits(&self, id: SeqId, running: usize) -> bool {
-        let missing = |s: &Sequence| self.limits.pages_for(s.tokens.len()).saturating_sub(s.table.pages().len());
+        let lacking =
+            |tokens: usize, table: &PageTable| self.limits.pages_for(tokens).saturating_sub(table.pages().len());
+        let missing = |s: &Sequence| lacking(s.tokens.len(), &s.table) + lacking(s.source.len(), &s.memory);
         let promised: usize = self.seqs.values().filter(|s| s.running).map(missing).sum();
         missing(&self.seqs[&id]) + promised + running <= self.pool.available()
     }
@@ -110,13 +120,14 @@ impl<R: Runner> Engine<R> {
         let seq = &self.seqs[&id];
         let past = seq.table.len();
         let next = past + self.limits.page_tokens;
-        seq.reusable().get(..next).is_some_and(|tokens| {
-            plan.iter().filter(|w| w.rows >= self.limits.page_tokens).map(|w| &self.seqs[&w.id]).any(|other| {
-                other.table.len() == past
-                    && other.table.namespace() == seq.table.namespace()
-                    && other.tokens.get(..next) == Some(tokens)
+        !seq.table.is_private()
+            && seq.reusable().get(..next).is_some_and(|tokens| {
+                plan.iter().filter(|w| w.rows >= self.limits.page_tokens).map(|w| &self.seqs[&w.id]).any(|other| {
+                    other.table.len() == past
+                        && other.table.namespace() == seq.table.namespace()
+                        && other.tokens.get(..next) == Some(tokens)
+                })
             })
-        })
     }
 
     /// Reserves pages for `rows` more tokens, taking them from others if it must. False when the sequence cannot go on now.
@@ -125,7 +136,9 @@ impl<R: Runner> Engine<R> {
             let Some(seq) = self.seqs.get_mut(&id) else {
                 return false;
             };
-            match self.pool.reserve(&mut seq.table, rows) {
+            let unread = seq.unread();
+            let read = self.pool.reserve(&mut seq.memory, unread);
+            match read.and_then(|_| self.pool.reserve(&mut seq.table, rows)) {
                 Ok(copy) => {
                     if let Some(copy) = copy {
                         self.runner.copy_page(copy.from, copy.to);
@@ -143,7 +156,9 @@ impl<R: Runner> Engine<R> {
                         return false;
                     }
                     None => {
-                        let needed = self.limits.pages_for(self.seqs[&id].table.len() + rows);
+                        let seq = &self.seqs[&id];
+                        let needed =
+                            self.limits.pages_for(seq.table.len() + rows) + self.limits.pages_for(seq.source.len());
                         self.finish(id, Finish::OutOfPages { needed, pages: self.limits.pages }, events);
                         return false;
                     }
@@ -154,7 +169,7 @@ impl<R: Runner> Engine<R> {
 
     /// The newest sequence other than `id` that holds pages.
     fn newest_holder(&self, id: SeqId) -> Option<SeqId> {
-        self.seqs.values().rev().find(|s| s.id != id && !s.table.pages().is_empty()).map(|s| s.id)
+        self.seqs.values().rev().find(|s| s.id != id && s.holds_pages()).map(|s| s.id)
     }
 
     /// Takes all pages from a sequence; it waits and is computed again from its tokens.
@@ -165,8 +180,10 @@ impl<R: Runner> Engine<R> {
                 // What is taken over when it starts anew counts, not both times.
                 seq.usage.cached_tokens = 0;
             }
-            let empty = PageTable::new(seq.table.namespace());
-            self.pool.release(std::mem::replace(&mut seq.table, empty));
+            for table in [&mut seq.table, &mut seq.memory] {
+                let empty = table.emptied();
+                self.pool.release(std::mem::replace(table, empty));
+            }
         }
     }
 

@@ -16,6 +16,10 @@ pub(crate) struct Sequence {
     /// Where its tokens are, of pictures that have lines and columns.
     pub course: Option<Course>,
     pub table: PageTable,
+    /// Text that an encoder reads before; empty where the model has none.
+    pub source: Vec<u32>,
+    /// What is kept of it: nothing or all.
+    pub memory: PageTable,
     /// Takes part in steps; otherwise it waits for pages or its turn.
     pub running: bool,
     /// Number of the last step it took part in.
@@ -26,6 +30,7 @@ pub(crate) struct Sequence {
     pub session: Option<SessionId>,
     pub usage: Usage,
     rules: StopRules,
+    prompt: usize,
     seed: u64,
     stream: u64,
     text: Option<Box<dyn TextStream>>,
@@ -34,10 +39,14 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     pub fn new(id: SeqId, request: Request, table: PageTable) -> Self {
-        let usage = Usage { prompt_tokens: request.prompt.len(), cached_tokens: table.len(), ..Usage::default() };
+        let (prompt, prompt_tokens) = (request.prompt.len(), request.source.len() + request.prompt.len());
+        let usage = Usage { prompt_tokens, cached_tokens: table.len(), ..Usage::default() };
         Self {
             id,
             course: Course::of(&request.prompt, &request.pictures),
+            prompt,
+            source: request.source,
+            memory: PageTable::private(),
             tokens: request.prompt,
             pictures: request.pictures,
             table,
@@ -59,6 +68,16 @@ impl Sequence {
     /// Tokens still to be fed; 1 while decoding.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.table.len()
+    }
+
+    /// Tokens that an encoder has still to read.
+    pub fn unread(&self) -> usize {
+        self.source.len() - self.memory.len()
+    }
+
+    /// Whether it holds any page.
+    pub fn holds_pages(&self) -> bool {
+        !self.table.pages().is_empty() || !self.memory.pages().is_empty()
     }
 
     /// Tokens whose state may come from elsewhere: all but the last, which must be fed to get logits.
@@ -83,7 +102,7 @@ impl Sequence {
     }
 
     pub fn context(&self) -> SampleContext<'_> {
-        SampleContext { history: &self.tokens, prompt: self.usage.prompt_tokens, seed: self.seed, stream: self.stream }
+        SampleContext { history: &self.tokens, prompt: self.prompt, seed: self.seed, stream: self.stream }
     }
 
     /// Takes a chosen token. Returns why the sequence ends with it, if it does.

@@ -288,9 +288,11 @@ fn products(graph: &Graph) -> HashSet<String> {
             }
         }
     };
-    read(&graph.body, "");
-    for (prefix, bodies, order) in graph.repeats() {
-        order.iter().enumerate().for_each(|(i, body)| read(&bodies[*body], &argand_graph::layer_prefix(prefix, i)));
+    for part in graph.parts() {
+        read(&part.body, "");
+        for (prefix, bodies, order) in part.repeats() {
+            order.iter().enumerate().for_each(|(i, body)| read(&bodies[*body], &argand_graph::layer_prefix(prefix, i)));
+        }
     }
     all.retain(|name| !tables.contains(name));
     all

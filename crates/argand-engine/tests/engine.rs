@@ -12,7 +12,7 @@ use argand_engine::{
 };
 use std::sync::Arc;
 
-const LIMITS: Limits = Limits { vocab: 64, page_tokens: 4, pages: 256, context: 200, max_rows: 64 };
+const LIMITS: Limits = Limits { vocab: 64, page_tokens: 4, pages: 256, context: 200, max_rows: 64, source: 0 };
 
 fn engine(limits: Limits) -> Engine<MockRunner> {
     Engine::new(MockRunner::new(limits).repeating(5), EngineOptions { prefill_chunk: 16, max_sequences: 64 })
@@ -604,4 +604,64 @@ fn marks_of_other_pictures_are_refused() {
     request.pictures = vec![dog];
     let error = engine(LIMITS).add(request).expect_err("the marks are those of another picture");
     assert!(matches!(error, AddError::Token { position: 9, .. }), "{error}");
+}
+
+/// Limits of a model that reads a text before it writes one.
+const READS: Limits = Limits { source: 60, ..LIMITS };
+
+fn after(source: Vec<u32>, max_tokens: usize) -> Request {
+    Request { source, ..request(vec![0], max_tokens) }
+}
+
+#[test]
+fn texts_are_read_once_and_each_for_its_own_sequence() {
+    let mut shared = engine(READS);
+    let text = |n: u32| prompt(n, 1 + (n as usize * 13) % 60);
+    let ids: Vec<_> = (0..24).map(|n| shared.add(after(text(n), 20)).expect("accepted")).collect();
+    let answers = drain(&mut shared);
+    for (n, id) in (0..).zip(&ids) {
+        let mut own = engine(READS);
+        assert_eq!(answers[id].tokens, answer(&mut own, after(text(n), 20)).tokens, "sequence {n}");
+        assert_eq!(answers[id].end.as_ref().map(|e| e.1.prompt_tokens), Some(text(n).len() + 1));
+    }
+    // What was read decides, not the first token alone.
+    assert_ne!(answers[&ids[1]].tokens, answers[&ids[2]].tokens);
+    let reads = shared.runner().reads();
+    assert_eq!(reads.iter().sum::<usize>(), (0..24).map(|n| text(n).len()).sum::<usize>(), "each text is read once");
+    assert!(reads.len() > 1 && reads.iter().all(|n| *n <= READS.max_rows), "{reads:?}");
+    assert_nothing_held(&shared);
+}
+
+#[test]
+fn texts_are_read_again_after_a_pause_and_equal_ones_share_nothing() {
+    // Three pages of text and up to six of an answer for each of four sequences, of which two begin alike.
+    let mut engine = engine(Limits { pages: 20, ..READS });
+    let texts = [prompt(1, 12), prompt(1, 12), prompt(2, 12), prompt(3, 11)];
+    let ids: Vec<_> = texts.iter().map(|t| engine.add(after(t.clone(), 23)).expect("accepted")).collect();
+    let answers = drain(&mut engine);
+    for (text, id) in texts.iter().zip(&ids) {
+        let mut own = Engine::new(MockRunner::new(READS).repeating(5), EngineOptions::default());
+        assert_eq!(answers[id].tokens, answer(&mut own, after(text.clone(), 23)).tokens);
+        assert_eq!(answers[id].end.as_ref().map(|e| e.1.cached_tokens), Some(0));
+    }
+    assert!(engine.runner().reads().iter().sum::<usize>() > 47, "somebody was paused: {:?}", engine.runner().reads());
+    assert_nothing_held(&engine);
+}
+
+#[test]
+fn texts_that_cannot_be_read_are_refused() {
+    let mut reads = engine(READS);
+    assert_eq!(reads.add(request(vec![1], 3)), Err(AddError::Source { reads: true }));
+    assert_eq!(reads.add(after(prompt(1, 61), 3)), Err(AddError::SourceTooLong { tokens: 61, most: 60 }));
+    assert_eq!(reads.add(after(vec![64], 3)), Err(AddError::Token { token: 64, position: 0, vocab: 64 }));
+    let session = Some(reads.open_session());
+    assert_eq!(reads.add(Request { session, ..after(vec![1], 3) }), Err(AddError::SourceInSession));
+    let mut small = engine(Limits { pages: 3, ..READS });
+    assert_eq!(small.add(after(prompt(1, 12), 3)), Err(AddError::PromptNeedsPages { needed: 4, pages: 3 }));
+    let mut none = engine(LIMITS);
+    assert_eq!(none.add(after(vec![1], 3)), Err(AddError::Source { reads: false }));
+    assert!(none.is_idle() && reads.is_idle() && small.is_idle());
+    // A text may be longer than what a step usually takes.
+    let mut narrow = Engine::new(MockRunner::new(Limits { max_rows: 8, ..READS }), EngineOptions::default());
+    assert_eq!(answer(&mut narrow, after(prompt(1, 60), 5)).tokens.len(), 5);
 }

@@ -4,8 +4,8 @@ mod sight;
 
 use argand_cpu::kv::KvType;
 use argand_cpu::tier::Tier;
-use argand_cpu::{Batch, Seq};
-use argand_engine::{CpuRunner, LoadOptions};
+use argand_cpu::{Batch, Memory, Seq};
+use argand_engine::{CpuRunner, Engine, EngineOptions, Event, LoadOptions, Request, Sampling, StopRules};
 use argand_weights::Checkpoint;
 use argand_weights::safetensors::{TensorSpec, Writer};
 use std::collections::BTreeMap;
@@ -16,13 +16,14 @@ use std::sync::Arc;
 type Values = (usize, Vec<f32>);
 
 fn tiny() -> Vec<PathBuf> {
-    let folders = [("tiny", 39), ("tiny_encoders", 19), ("tiny_vision", 6)].map(|(folder, least)| {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests").join(folder);
-        let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-        all.sort();
-        assert!(all.len() >= least, "{folder}: fixtures are missing");
-        all
-    });
+    let folders =
+        [("tiny", 39), ("tiny_encoders", 19), ("tiny_seq2seq", 2), ("tiny_vision", 6)].map(|(folder, least)| {
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests").join(folder);
+            let mut all: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+            all.sort();
+            assert!(all.len() >= least, "{folder}: fixtures are missing");
+            all
+        });
     folders.concat()
 }
 
@@ -63,6 +64,8 @@ struct Step {
     tokens: Vec<u32>,
     positions: Vec<u32>,
     types: Vec<u32>,
+    /// Where an encoder reads `tokens`: what the decoder is given.
+    decoded: Option<Vec<u32>>,
 }
 
 impl Step {
@@ -71,7 +74,7 @@ impl Step {
         let positions = ids(golden, &format!("positions_{run}"));
         let positions = positions.unwrap_or_else(|| (0..tokens.len() as u32).collect());
         let types = ids(golden, &format!("segments_{run}")).unwrap_or_default();
-        Some(Step { tokens, positions, types })
+        Some(Step { tokens, positions, types, decoded: ids(golden, &format!("decoder_tokens_{run}")) })
     }
 
     fn context(&self) -> usize {
@@ -83,21 +86,31 @@ impl Step {
         let checkpoint = Arc::new(Checkpoint::open(path).unwrap());
         let options = LoadOptions { context: Some(self.context()), ..options.clone() };
         let (_, mut runner) = CpuRunner::load(&checkpoint, &options, &mut |_| {}).unwrap();
-        let rows: Vec<u32> = (0..self.tokens.len() as u32).collect();
-        let seqs = [Seq { rows: 0..rows.len(), past: 0, pages: &[0] }];
-        let batch = Batch {
-            tokens: &self.tokens,
-            positions: &self.positions,
-            types: &self.types,
-            seqs: &seqs,
-            logit_rows: &rows,
-            ..Batch::default()
-        };
+        let rows = |of: &[u32]| (0..of.len() as u32).collect::<Vec<u32>>();
+        let seq = |of: &[u32], page| [Seq { rows: 0..of.len(), past: 0, pages: page }];
         let mut seen = BTreeMap::new();
         let mut observe = |name: &str, values: &[f32], len: usize| {
             seen.insert(name.to_string(), (len, values.to_vec()));
         };
-        runner.executor_mut().observed_step(&batch, Some(&mut observe)).unwrap();
+        let tokens = self.decoded.as_ref().unwrap_or(&self.tokens);
+        let (whole, memory) = (rows(tokens), [Memory { tokens: self.tokens.len(), pages: &[1] }]);
+        let (seqs, read) = (seq(tokens, &[0]), seq(&self.tokens, &[1]));
+        let mut batch = Batch {
+            tokens,
+            positions: &self.positions,
+            types: &self.types,
+            seqs: &seqs,
+            memories: &memory,
+            logit_rows: &whole,
+            ..Batch::default()
+        };
+        let executor = runner.executor_mut();
+        if self.decoded.is_some() {
+            let text = Batch { tokens: &self.tokens, seqs: &read, logit_rows: &[], ..batch };
+            executor.encode(&text, Some(&mut observe)).unwrap();
+            batch.positions = &whole;
+        }
+        executor.observed_step(&batch, Some(&mut observe)).unwrap();
         seen
     }
 }
@@ -208,6 +221,46 @@ fn fused_plans_on_every_tier_agree_with_transformers() {
         let goldens = golden(dir);
         ways.iter().map(move |options| compare(dir, options, &goldens)).collect::<Vec<_>>()
     }));
+}
+
+/// Encoder-decoders write what transformers' `generate` does, texts of several lengths side by side, and so that each text is read
+/// once.
+#[test]
+fn encoder_decoders_write_what_transformers_writes() {
+    let mut written = 0;
+    for dir in tiny().into_iter().filter(|dir| dir.parent().unwrap().ends_with("tiny_seq2seq")) {
+        let goldens = golden(&dir);
+        let checkpoint = Arc::new(Checkpoint::open(&dir).unwrap());
+        let start = argand_models::Model::open(&checkpoint, None).unwrap().start().unwrap();
+        for (options, max_sequences) in
+            Tier::supported().flat_map(|tier| [(exact(tier, true, 2), 1), (exact(tier, true, 2), 8)])
+        {
+            let options = LoadOptions { context: Some(64), sequences: 8, ..options };
+            let (_, runner) = CpuRunner::load(&checkpoint, &options, &mut |_| {}).unwrap();
+            let mut engine = Engine::new(runner, EngineOptions { max_sequences, ..EngineOptions::default() });
+            let mut wanted = BTreeMap::new();
+            for run in ["a", "b", "a"] {
+                let generated = ids(&goldens, &format!("generated_{run}")).unwrap();
+                assert_eq!(generated[0], start);
+                let stop = StopRules { max_tokens: Some(generated.len() - 1), ..StopRules::default() };
+                let source = ids(&goldens, &format!("tokens_{run}")).unwrap();
+                let request = Request { source, sampling: Sampling::greedy(), stop, ..Request::new(vec![start]) };
+                wanted.insert(engine.add(request).unwrap(), (generated[1..].to_vec(), vec![]));
+            }
+            while !engine.is_idle() {
+                for event in engine.step().unwrap() {
+                    if let Event::Token { seq, id, .. } = event {
+                        wanted.get_mut(&seq).unwrap().1.push(id);
+                    }
+                }
+            }
+            for (expected, found) in wanted.into_values() {
+                assert_eq!(found, expected, "{}, {max_sequences} at once", dir.display());
+                written += 1;
+            }
+        }
+    }
+    assert!(written >= 24, "only {written} texts were written");
 }
 
 #[test]

@@ -219,6 +219,12 @@ pub struct ConversationArgs {
 impl ConversationArgs {
     /// Gives the model its system message and template.
     pub fn apply(&self, model: &mut Model) -> Result<()> {
+        if model.reads() && (self.template.is_some() || self.system.is_some()) {
+            bail!(
+                "{} reads a text and writes another one: --system and --template are for conversations",
+                model.name()
+            );
+        }
         if let Some(template) = &self.template {
             let special = SpecialTokens::of(model.tokenizer());
             let template = match std::fs::read_to_string(template) {

@@ -111,6 +111,12 @@ pub enum Error {
     /// No more pictures can be told apart.
     #[error(transparent)]
     Marks(#[from] argand_engine::MarksSpent),
+    /// A model that reads one text and writes another was asked to chat.
+    #[error("{name} reads a text and writes another one; it holds no conversations")]
+    NoConversation {
+        /// Name of the model.
+        name: String,
+    },
     /// There is no answer to give again.
     #[error("there is no answer yet that could be given again")]
     NothingToRegenerate,

@@ -69,6 +69,8 @@ pub struct Model {
     messages: Vec<Message>,
     session: SessionId,
     sight: Option<Sight>,
+    /// What an answer begins with, where the model reads a text and writes another one.
+    start: Option<u32>,
 }
 
 /// What a model that sees has been shown.
@@ -140,7 +142,7 @@ impl Model {
         let model = argand_engine::Model::load(path, &load, loading)?;
         let (name, graph) = (model.name().to_string(), model.graph().clone());
         let template = model.template().cloned().map_err(Clone::clone);
-        let file_bytes = model.file_bytes();
+        let (file_bytes, start) = (model.file_bytes(), model.start());
         let (tokenizer, runner) = model.into_parts();
         let defaults = EngineOptions::default();
         let prefill_chunk = options.prefill_chunk.unwrap_or(defaults.prefill_chunk);
@@ -159,6 +161,7 @@ impl Model {
             generation: Generation::default(),
             messages: Vec::new(),
             session,
+            start,
         })
     }
 
@@ -175,6 +178,12 @@ impl Model {
     /// From text to tokens and back.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// Whether the model has an encoder that reads a text whole, and writes another one: a translation, a summary, an answer. Then
+    /// [`Model::complete`] gives it a text, and there are no conversations.
+    pub fn reads(&self) -> bool {
+        self.start.is_some()
     }
 
     /// The chat template.
@@ -277,7 +286,7 @@ impl Model {
     /// Says something and streams the answer, which becomes part of the conversation.
     ///
     /// # Errors
-    /// The model has no chat template or a malformed one, the template refuses the conversation, or it is longer than the context; the
+    /// The model holds no conversations, has no chat template or a malformed one, the template refuses the conversation, or it is longer than the context; the
     /// conversation is then as before.
     pub fn chat(&mut self, text: &str) -> Result<Answer<'_>, Error> {
         let waiting = self.sight.as_mut().map_or(0, |sight| std::mem::take(&mut sight.waiting));
@@ -311,7 +320,10 @@ impl Model {
 
     /// Hands the conversation to the engine.
     fn ask(&mut self) -> Result<SeqId, Error> {
-        self.add(self.chat_prompt()?, Some(self.session), self.decoder())
+        if self.reads() {
+            return Err(Error::NoConversation { name: self.name.clone() });
+        }
+        self.add(Request::new(self.chat_prompt()?), Some(self.session), self.decoder())
     }
 
     /// The conversation as tokens, up to where the answer begins.
@@ -332,13 +344,20 @@ impl Model {
         Some((sight.eyes.as_ref()?, &sight.shown))
     }
 
-    /// Continues plain text, without a chat template and outside of the conversation.
+    /// Continues plain text, without a chat template and outside of the conversation. A model that [reads](Model::reads) answers
+    /// to it with another text; tokens that the text names, such as `<extra_id_0>`, count then.
     ///
     /// # Errors
     /// The text is empty, cannot be tokenised, or is longer than the context.
     pub fn complete(&mut self, text: &str) -> Result<Answer<'_>, Error> {
-        let tokens = self.tokenizer.encode(text, true, false)?;
-        let seq = self.add(tokens, None, self.decoder().continuing())?;
+        let tokens = self.tokenizer.encode(text, true, self.reads())?;
+        let seq = match self.start {
+            Some(start) => {
+                let request = Request { source: tokens, ..Request::new(vec![start]) };
+                self.add(request, None, self.decoder())
+            }
+            None => self.add(Request::new(tokens), None, self.decoder().continuing()),
+        }?;
         Ok(Answer::new(self, seq, false))
     }
 
@@ -346,7 +365,7 @@ impl Model {
         self.tokenizer.stream()
     }
 
-    fn add(&mut self, prompt: Vec<u32>, session: Option<SessionId>, decoder: StreamDecoder) -> Result<SeqId, Error> {
+    fn add(&mut self, what: Request, session: Option<SessionId>, decoder: StreamDecoder) -> Result<SeqId, Error> {
         let Generation { sampling, seed, max_tokens, stop, ignore_eos, lookup } = self.generation.clone();
         let tokens = if ignore_eos { Default::default() } else { self.tokenizer.eog().clone() };
         let request = Request {
@@ -357,7 +376,7 @@ impl Model {
             session,
             pictures: self.seen().map_or(Vec::new(), |(_, shown)| shown.iter().map(|s| Arc::clone(&s.rows)).collect()),
             text: Some(Box::new(Decoder(decoder))),
-            ..Request::new(prompt)
+            ..what
         };
         Ok(self.engine.add(request)?)
     }

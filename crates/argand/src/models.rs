@@ -2,7 +2,7 @@
 
 use crate::opened::Opened;
 use crate::{interrupt, ui};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use argand::{Encoder, ImageClassifier, LoadOptions, Loading, Matcher, Model, OpenOptions, Task, TextReader};
 use argand_engine::CpuRunner;
 use argand_hub::{CatalogueEntry, Config, HubError, ModelSpec, ResolvedModel, Source, Store, human_bytes};
@@ -67,6 +67,16 @@ pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
         }
     }
     Ok(loading(path, |progress| Model::load(path, options, progress))?)
+}
+
+/// Fails for a model that reads one text and writes another, of which `wanted` cannot be had.
+pub fn continues(path: &Path, wanted: &str) -> Result<()> {
+    let opened = Opened::at(path)?;
+    let model = opened.model(None)?;
+    if model.graph.encoder.is_some() {
+        bail!("{} is {}, which reads a text and writes another one: {wanted}", path.display(), model.page.name);
+    }
+    Ok(())
 }
 
 /// Loads a model and its tokenizer, to run steps by hand.

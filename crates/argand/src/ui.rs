@@ -120,9 +120,10 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
             argand::Error::Load(argand_engine::LoadError::NoEncoder { .. }) => {
                 Some("`argand chat` and `argand run` are for models that write")
             }
-            argand::Error::Request(argand_engine::AddError::PromptTooLong { .. }) => {
-                Some("a larger context is asked for with --context TOKENS")
-            }
+            argand::Error::NoConversation { .. } => Some("`argand run MODEL TEXT` gives it a text to read"),
+            argand::Error::Request(
+                argand_engine::AddError::PromptTooLong { .. } | argand_engine::AddError::SourceTooLong { .. },
+            ) => Some("a larger context is asked for with --context TOKENS"),
             argand::Error::Template(argand_text::TemplateError::None) => {
                 Some("--template takes a file or one of these names; `argand run --raw` continues plain text")
             }

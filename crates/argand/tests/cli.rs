@@ -666,3 +666,66 @@ fn encoders_and_decoders_are_not_mixed_up() {
     fails(&["fill", &sentences(), "a [MASK]"], 1, "not made for filling in masked words");
     fails(&["embed", &sentences(), "a", "--quantize", "q3"], 2, "Q8_0");
 }
+
+/// A T5 with a tokenizer of pieces: a letter each, with and without a space in front.
+fn reader(fixture: &str, folder: &Path) -> String {
+    let from = tiny("../tiny_seq2seq").join(fixture);
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(from.join(file), folder.join(file)).expect("the tiny model is there");
+    }
+    let special = |(id, text): (usize, &&str)| serde_json::json!({ "id": id, "content": text, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false });
+    let named = ["<pad>", "</s>", "<unk>"];
+    let letters = ('a'..='m').flat_map(|c| [c.to_string(), format!("\u{2581}{c}")]);
+    let pieces = named.iter().map(ToString::to_string).chain(letters).chain(["\u{2581}".into(), "n".into()]);
+    let space = serde_json::json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true });
+    let json = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": named.iter().enumerate().map(special).collect::<Vec<_>>(),
+        "pre_tokenizer": space,
+        "decoder": space,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "</s>", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "</s>": { "id": "</s>", "ids": [1], "tokens": ["</s>"] } },
+        },
+        "model": { "type": "Unigram", "unk_id": 2, "vocab": pieces.map(|p| (p, -1.0)).collect::<Vec<_>>() },
+    });
+    std::fs::write(folder.join("tokenizer.json"), json.to_string()).expect("a file can be written");
+    folder.display().to_string()
+}
+
+#[test]
+fn a_model_that_reads_writes_another_text() {
+    for fixture in ["t5", "t5_gated"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let model = reader(fixture, folder.path());
+        let asked = ["run", &model, "a bad deed", "--temperature", "0", "-n", "6", "--ignore-eos"];
+        let written = succeeds(&asked);
+        let told: serde_json::Value =
+            serde_json::from_str(&succeeds(&[asked.as_slice(), &["--json"]].concat())).expect("JSON");
+        assert_eq!(told["text"].as_str().map(|text| format!("{text}\n")), Some(written));
+        // Eight letters in three words, the token that ends them, and the one that begins the answer.
+        assert_eq!(told["usage"]["prompt_tokens"], 8 + 1 + 1);
+        assert_eq!((told["tokens"].as_array().map(Vec::len), &told["finish_reason"]), (Some(6), &"length".into()));
+        let sampled = [asked[..3].to_vec(), vec!["--seed", "3", "-n", "6", "--ignore-eos", "--lookup"]].concat();
+        assert_eq!(succeeds(&sampled), succeeds(&sampled));
+        assert!(succeeds(&["draw", &model]).contains("once for each sequence"));
+        let counted = succeeds(&["count", &model, "-c", "16", "--batch", "2"]);
+        assert!(counted.contains("2 texts of 16 tokens are read:") && counted.contains("cross_attn_k"), "{counted}");
+        let counted: serde_json::Value = serde_json::from_str(&succeeds(&["count", &model, "--json"])).expect("JSON");
+        assert_eq!(counted["encoder"]["tokens"], 2048);
+        fails(&["chat", &model], 1, "`argand run MODEL TEXT`");
+        fails(&["bench", &model], 1, "T5, which reads a text and writes another one");
+        fails(&["eval", "perplexity", &model, "x"], 1, "T5, which reads a text");
+        fails(&["run", &model, "a", "--system", "b"], 1, "--system");
+        fails(&["run", &model, &"a ".repeat(20), "--context", "8"], 1, "at most 8 can be read");
+    }
+}
+
+#[test]
+fn a_model_that_reads_is_verified_on_every_tier() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let told = succeeds(&["verify", &reader("t5_gated", folder.path()), "--tokens", "8"]);
+    assert!(told.contains("reference") && !told.contains("DIFFERS"), "{told}");
+}

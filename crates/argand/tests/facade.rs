@@ -109,3 +109,28 @@ fn a_refused_turn_leaves_the_conversation_alone() {
     assert!(refused.is_some_and(|e| e.contains("the context holds 48")));
     assert!(model.messages().is_empty());
 }
+
+/// A model that reads is opened and asked like any other; it writes what the engine does with the same tokens.
+#[test]
+fn a_model_that_reads_holds_no_conversation() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let from = format!("{}/../argand-models/tests/tiny_seq2seq/t5", env!("CARGO_MANIFEST_DIR"));
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(format!("{from}/{file}"), folder.path().join(file)).expect("the tiny model is there");
+    }
+    let vocab: Vec<(String, f64)> = (0..31).map(|i| (char::from(b'A' + i).to_string(), -1.0)).collect();
+    let tokenizer =
+        serde_json::json!({ "version": "1.0", "model": { "type": "Unigram", "unk_id": 2, "vocab": vocab } });
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("a file can be written");
+    let load = LoadOptions { exact: true, ..LoadOptions::default() };
+    let mut model =
+        Model::load(folder.path(), &OpenOptions { load, ..OpenOptions::default() }, &mut |_| {}).expect("it loads");
+    model.generation_mut().sampling = Sampling::greedy();
+    model.generation_mut().max_tokens = Some(8);
+    model.generation_mut().ignore_eos = true;
+    assert!(model.reads());
+    assert!(matches!(model.chat("A"), Err(argand::Error::NoConversation { .. })) && model.messages().is_empty());
+    // The tokens of the fixture's run `b`, and what transformers' `generate` makes of them.
+    let text: String = [5u8, 12, 14, 8, 6, 13].iter().map(|t| char::from(b'A' + t)).collect();
+    assert_eq!(read(model.complete(&text).expect("it is asked")), "LLLLLLLL");
+}

@@ -3,7 +3,7 @@
 use super::models::Model;
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::tier::Tier;
-use argand_cpu::{Batch, Error, Executor, Options, Seq, WeightSource};
+use argand_cpu::{Batch, Error, Executor, Memory, Options, Seq, WeightSource};
 use std::sync::Arc;
 
 pub const PAGES: usize = 24;
@@ -78,6 +78,48 @@ pub fn run(executor: &mut Executor, sequences: &[Sequence], steps: &[Cut]) -> Ve
 pub fn run_alone(executor: &mut Executor, tokens: &[u32], lengths: &[usize]) -> Vec<f32> {
     let steps: Vec<Cut> = lengths.iter().map(|n| vec![(0, *n)]).collect();
     run(executor, &[Sequence::alone(tokens)], &steps).swap_remove(0)
+}
+
+/// Reads texts on pages of their own, all in one step.
+pub fn read(executor: &mut Executor, texts: &[Sequence]) -> Result<(), Error> {
+    let tokens: Vec<u32> = texts.iter().flat_map(|t| t.tokens.iter().copied()).collect();
+    let positions: Vec<u32> = texts.iter().flat_map(|t| 0..t.tokens.len() as u32).collect();
+    let mut end = 0;
+    let seqs = texts.iter().map(|t| {
+        let rows = end..end + t.tokens.len();
+        end = rows.end;
+        Seq { rows, past: 0, pages: &t.pages }
+    });
+    let seqs: Vec<Seq> = seqs.collect();
+    executor.encode(&Batch { tokens: &tokens, positions: &positions, seqs: &seqs, ..Batch::default() }, None).map(drop)
+}
+
+/// A step of as many tokens of each sequence as `rows` says, from `past` on, after what was read for them: logits of all rows.
+pub fn write(
+    executor: &mut Executor,
+    sequences: &[Sequence],
+    texts: &[Sequence],
+    past: usize,
+    rows: usize,
+) -> Result<Vec<f32>, Error> {
+    let tokens: Vec<u32> = sequences.iter().flat_map(|s| s.tokens[past..past + rows].to_vec()).collect();
+    let positions: Vec<u32> = sequences.iter().flat_map(|_| past as u32..(past + rows) as u32).collect();
+    let seqs: Vec<Seq> = sequences
+        .iter()
+        .enumerate()
+        .map(|(i, s)| Seq { rows: i * rows..(i + 1) * rows, past, pages: &s.pages })
+        .collect();
+    let memories: Vec<Memory> = texts.iter().map(|t| Memory { tokens: t.tokens.len(), pages: &t.pages }).collect();
+    let logit_rows: Vec<u32> = (0..tokens.len() as u32).collect();
+    let batch = Batch {
+        tokens: &tokens,
+        positions: &positions,
+        seqs: &seqs,
+        memories: &memories,
+        logit_rows: &logit_rows,
+        ..Batch::default()
+    };
+    executor.step(&batch).map(<[f32]>::to_vec)
 }
 
 /// A step whose parts can be changed one by one.

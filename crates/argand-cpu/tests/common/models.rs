@@ -32,7 +32,7 @@ pub fn models() -> [Model; 5] {
     [llama(|_| Codec::F32), llama(legacy), gemma(), classic(legacy), mixture()]
 }
 
-fn legacy(name: &str) -> Codec {
+pub fn legacy(name: &str) -> Codec {
     if name.contains("attn") || name == "output" { Codec::Q8_0 } else { Codec::Q4_0 }
 }
 
@@ -136,6 +136,42 @@ pub fn encoder(pool: Pool) -> Model {
     });
     let output = x.pool(pool).linear("output", VOCAB).l2_norm().value();
     Model::new("encoder", g.finish(output).unwrap(), legacy)
+}
+
+/// An encoder and a decoder of other sizes: layers of the decoder keep states of their own and recall the memory, in that order and
+/// the other way round.
+pub fn pair(codec: impl Fn(&str) -> Codec) -> Model {
+    let dim = 64;
+    let memory = KvSpec { heads: KV_HEADS, dim_k: 24, dim_v: 16, window: None, memory: true };
+    let both_ways = ScoreBias::Buckets(Buckets { count: 8, max_distance: 30, both_ways: true });
+    let g = Builder::new("encoder");
+    let x = g.embed("token_embd", VOCAB, dim).repeat("enc", &[(); 2], |x, ()| {
+        let kv = KvSpec { heads: HEADS, dim_k: 16, dim_v: 16, window: None, memory: false };
+        let spec =
+            AttentionSpec { mask: Mask::Full, bias: Some(both_ways.clone()), ..AttentionSpec::new(HEADS, kv, 0.25) };
+        let h = x.rms_norm("attn_norm", EPS);
+        let head = |name| h.linear(name, dim).heads(HEADS);
+        let x = x + head("attn_q").attend(head("attn_k"), head("attn_v"), &spec).linear("attn_out", dim);
+        x + feed_forward(x.rms_norm("ffn_norm", EPS), 96, Unary::Relu)
+    });
+    let read = x.rms_norm("enc.output_norm", EPS).repeat("dec", &[(); 3], |x, ()| {
+        x.remember(x.linear("cross_k", 48).heads(KV_HEADS), x.linear("cross_v", 32).heads(KV_HEADS), memory)
+    });
+    let read = read.value();
+    let encoder = g.finish(read).unwrap();
+
+    let g = Builder::new("decoder");
+    let own = Attention { head_dim: 16, window: None, softcap: None, qk_norm: false, bias: false };
+    let spec = AttentionSpec { mask: Mask::Full, ..AttentionSpec::new(HEADS, memory, 0.2) };
+    let x = g.embed("token_embd", VOCAB, dim).repeat("dec", &[true, false, true], |x, own_first| {
+        let x = if *own_first { x + attention(x.rms_norm("attn_norm", EPS), &own) } else { x };
+        let q = x.rms_norm("cross_norm", EPS).linear("cross_q", HEADS * 24).heads(HEADS);
+        let x = x + q.recall(&spec).linear("cross_out", dim);
+        let x = if *own_first { x } else { x + attention(x.rms_norm("attn_norm", EPS), &own) };
+        x + feed_forward(x.rms_norm("ffn_norm", EPS), 96, Unary::Silu)
+    });
+    let output = x.logit_rows().rms_norm("output_norm", EPS).linear("output", VOCAB).value();
+    Model::new("pair", g.finish(output).unwrap().with_encoder(encoder), codec)
 }
 
 /// One gated layer that is wide enough to be cut into pieces by size.

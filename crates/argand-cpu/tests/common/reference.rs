@@ -49,10 +49,26 @@ impl Expected {
     }
 }
 
+/// Runs a sequence whose encoder has read `text`, and of that the memory; `integer` allows as for [`expect`].
+pub fn expect_after(
+    graph: &Graph,
+    weights: &Weights,
+    text: &[u32],
+    tokens: &[u32],
+    integer: bool,
+    kv: KvType,
+) -> Expected {
+    expect_of(graph, |noise| {
+        let mut reader = Interpreter::new(weights, text, noise, integer, kv);
+        reader.body(&graph.encoder.as_ref().unwrap().body, "", None);
+        let memory = reader.memory;
+        Interpreter { memory, ..Interpreter::new(weights, tokens, reader.noise, integer, kv) }
+    })
+}
+
 /// Runs a sequence; `integer` allows for products on quantised activations, `kv` for the number format of the cache.
 pub fn expect(graph: &Graph, weights: &Weights, tokens: &[u32], integer: bool, kv: KvType) -> Expected {
-    let places = Places::default();
-    expect_of(graph, |noise| Interpreter { weights, tokens, given: &[], places, noise, integer, kv })
+    expect_of(graph, |noise| Interpreter::new(weights, tokens, noise, integer, kv))
 }
 
 /// Where the tokens of a sequence are, which of them are rows of pictures, and which rows are wanted; without, all are.
@@ -71,14 +87,13 @@ pub fn expect_placed(
     given: &[(&str, &[f32])],
     places: Places<'_>,
 ) -> Expected {
-    let new = |noise| Interpreter { weights, tokens, given, places, noise, integer: false, kv: KvType::F32 };
+    let new = |noise| Interpreter { given, places, ..Interpreter::new(weights, tokens, noise, false, KvType::F32) };
     expect_of(graph, new)
 }
 
 /// Runs one sequence of frames, or one picture.
 pub fn expect_given(graph: &Graph, weights: &Weights, given: &[(&str, &[f32])]) -> Expected {
-    let places = Places::default();
-    let new = |noise| Interpreter { weights, tokens: &[], given, places, noise, integer: false, kv: KvType::F32 };
+    let new = |noise| Interpreter { given, ..Interpreter::new(weights, &[], noise, false, KvType::F32) };
     expect_of(graph, new)
 }
 
@@ -105,6 +120,26 @@ struct Interpreter<'a> {
     noise: Option<Random>,
     integer: bool,
     kv: KvType,
+    /// Keys and values of a memory, layer by layer.
+    memory: Vec<[Vec<f64>; 2]>,
+    /// Layers that have recalled theirs.
+    recalled: usize,
+}
+
+impl<'a> Interpreter<'a> {
+    fn new(weights: &'a Weights, tokens: &'a [u32], noise: Option<Random>, integer: bool, kv: KvType) -> Self {
+        Interpreter {
+            weights,
+            tokens,
+            given: &[],
+            places: Places::default(),
+            noise,
+            integer,
+            kv,
+            memory: vec![],
+            recalled: 0,
+        }
+    }
 }
 
 impl Interpreter<'_> {
@@ -172,6 +207,10 @@ impl Interpreter<'_> {
         let mut map =
             |f: &dyn Fn(f64) -> f64| -> Vec<f64> { input(0).iter().map(|x| self.rounded(f(*x), FUNCTION)).collect() };
         match op {
+            Op::Write(kv) if kv.memory => {
+                self.memory.push([1, 2].map(|i| input(i).to_vec()));
+                vec![]
+            }
             Op::Input(_) | Op::Weight { .. } | Op::State(_) | Op::Write(_) | Op::Carry => vec![],
             Op::Given { name, .. } => {
                 let given = self.given.iter().find(|g| g.0 == name).unwrap();
@@ -269,6 +308,11 @@ impl Interpreter<'_> {
                 pairs.map(|(a, b)| self.rounded(if *f == Binary::Add { a + b } else { a * b }, 1.0)).collect()
             }
             Op::Rope(rope) => self.rope(input(0), last(v), rope),
+            Op::Attention(spec) if spec.kv.memory => {
+                let [k, v] = self.memory[self.recalled].clone();
+                self.recalled += 1;
+                self.attention(spec, input(0), &k, &v, None, None)
+            }
             Op::Attention(spec) => {
                 let written = &body.node(ins[1]).ins;
                 let (sinks, table) = (weight(2), weight(2 + usize::from(spec.sinks)));
@@ -491,7 +535,7 @@ impl Interpreter<'_> {
         sinks: Option<&Tensor>,
         table: Option<&Tensor>,
     ) -> Vec<f64> {
-        let tokens = self.tokens.len();
+        let tokens = k.len() / (spec.kv.heads * spec.kv.dim_k);
         let (kv, group) = (&spec.kv, spec.heads / spec.kv.heads);
         let (k, v) = (self.cached(k, kv.dim_k), self.cached(v, kv.dim_v));
         let mut out = Vec::new();

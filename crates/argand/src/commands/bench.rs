@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
 use argand_cpu::Executor;
 use argand_cpu::ceilings::{self, Pages};
-use argand_engine::{CpuRunner, Limits, Runner, SeqRows, StepBatch};
+use argand_engine::{CpuRunner, Limits, Memory, Runner, SeqRows, StepBatch};
 use argand_graph::{At, Count};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
@@ -147,6 +147,7 @@ impl Bench {
         if argand_engine::both_ways(&opened.model(None)?.graph) {
             return encoder::run(&self, &found.path);
         }
+        models::continues(&found.path, "a measure of that is not there yet; `argand run --stats` tells its speed")?;
         if tests.is_empty() {
             bail!(BadValue("--pp and --tg are 0, so there is nothing to measure; give one of them a length".into()));
         }
@@ -234,7 +235,12 @@ fn once(runner: &mut CpuRunner, test: Test) -> Result<()> {
         let seqs: Vec<SeqRows<'_>> = pages
             .iter()
             .enumerate()
-            .map(|(i, pages)| SeqRows { rows: (i * rows) as u32..((i + 1) * rows) as u32, past: past as u32, pages })
+            .map(|(i, pages)| SeqRows {
+                rows: (i * rows) as u32..((i + 1) * rows) as u32,
+                past: past as u32,
+                pages,
+                memory: Memory::default(),
+            })
             .collect();
         let logit_rows: Vec<u32> = seqs.iter().map(|s| s.rows.end - 1).collect();
         let batch = StepBatch {

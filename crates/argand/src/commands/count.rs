@@ -63,7 +63,12 @@ impl Count {
         }
     }
 
-    fn as_text(&self, counted: &Counted, at: &At) -> String {
+    /// A step in which an encoder reads the text of each sequence.
+    fn reading(&self, at: &At) -> At {
+        At { n: at.n * at.s, r: 0, b: at.n, s: at.s }
+    }
+
+    fn table(&self, counted: &Counted, at: &At) -> String {
         let row = |r: &CountRow| {
             vec![
                 r.name.clone(),
@@ -86,11 +91,19 @@ impl Count {
             human_bytes(counted.total(|r| &r.state_elems).at(at) * self.cache_bytes),
         ]);
         let head = ["op", "times", "parameters", "weights read", "operations", "activations", "cache"];
+        ui::table(&head, &rows)
+    }
+
+    fn as_text(&self, counted: &Counted, at: &At) -> String {
         let per_token = counted.state_per_token as f64 * self.cache_bytes;
+        let reading = counted.encoder.as_deref().map_or(String::new(), |encoder| {
+            let table = self.table(encoder, &self.reading(at));
+            format!("{} texts of {} tokens are read:\n{table}\na token of each answer is written:\n", at.n, at.s)
+        });
         format!(
-            "{}\nparameters        {} ({})\ncache per token   {}\ncache             {} for {} x {} tokens\n\
+            "{reading}{}\nparameters        {} ({})\ncache per token   {}\ncache             {} for {} x {} tokens\n\
              bytes per step    {}\noperations        {}\n",
-            ui::table(&head, &rows),
+            self.table(counted, at),
             counted.params,
             human_count(counted.params as f64),
             human_bytes(per_token),
@@ -103,14 +116,25 @@ impl Count {
     }
 
     fn as_json(&self, counted: &Counted, at: &At) -> serde_json::Value {
-        let row = |r: &CountRow| {
+        let as_json = |r: &CountRow, at: &At| {
             json!({
                 "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.read_bytes(at),
                 "flops": r.flops.at(at) + 0.0, "activation_bytes": r.activation_bytes.at(at),
                 "cache_bytes": r.state_elems.at(at) * self.cache_bytes,
             })
         };
+        let reading = counted.encoder.as_deref().map(|encoder| {
+            let at = self.reading(at);
+            json!({
+                "tokens": at.n,
+                "weight_bytes": encoder.read_bytes(&at),
+                "flops": encoder.total(|r| &r.flops).at(&at),
+                "bytes": encoder.bytes(&at, self.cache_bytes),
+                "rows": encoder.rows.iter().map(|r| as_json(r, &at)).collect::<Vec<_>>(),
+            })
+        });
         json!({
+            "encoder": reading,
             "parameters": counted.params,
             "cache_bytes_per_token": counted.state_per_token as f64 * self.cache_bytes,
             "tokens": at.n, "context": at.s,
@@ -118,7 +142,7 @@ impl Count {
             "flops": counted.total(|r| &r.flops).at(at),
             "bytes": counted.bytes(at, self.cache_bytes),
             "flops_symbolic": counted.total(|r| &r.flops).to_string(),
-            "rows": counted.rows.iter().map(row).collect::<Vec<_>>(),
+            "rows": counted.rows.iter().map(|r| as_json(r, at)).collect::<Vec<_>>(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::args::LoadArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
-use argand_engine::{CpuRunner, Runner, SeqRows, StepBatch};
+use argand_engine::{CpuRunner, Memory, Runner, SeqRows, StepBatch};
 use argand_text::Tokenizer;
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
@@ -124,7 +124,9 @@ impl TextArgs {
         options.exact |= exact;
         options.context = Some(self.chunk as usize);
         options.max_rows = (self.chunk as usize).max(ROWS);
-        models::load_bare(&models::ready(&self.model)?.path, &options)
+        let path = models::ready(&self.model)?.path;
+        models::continues(&path, "how well it continues one means nothing")?;
+        models::load_bare(&path, &options)
     }
 
     fn cut(&self, tokenizer: &Tokenizer) -> Result<Chunks> {
@@ -161,7 +163,7 @@ fn run_chunk(
         let (from, to) = (cut[0], cut[1]);
         let rows = (to - from) as u32;
         let positions: Vec<u32> = (from as u32..to as u32).collect();
-        let seqs = [SeqRows { rows: 0..rows, past: from as u32, pages: &pages }];
+        let seqs = [SeqRows { rows: 0..rows, past: from as u32, pages: &pages, memory: Memory::default() }];
         let scored = step > 0;
         let logit_rows: Vec<u32> = if scored { (0..rows).collect() } else { vec![rows - 1] };
         let tokens = &chunk[from..to];

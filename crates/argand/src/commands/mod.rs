@@ -11,6 +11,7 @@ mod draw;
 mod embed;
 mod eval;
 mod fill;
+mod map;
 mod ocr;
 mod quantize;
 mod rerank;
@@ -48,6 +49,8 @@ pub enum Command {
     Count(count::Count),
     /// Draw what a model computes
     Draw(draw::Draw),
+    /// Show the families of models, and which of them run
+    Map(map::Map),
     /// Write a model in another format
     Convert(convert::Convert),
     /// Write a model with smaller numbers
@@ -82,6 +85,7 @@ impl Command {
             Self::Eval(c) => c.run(),
             Self::Count(c) => c.run(),
             Self::Draw(c) => c.run(),
+            Self::Map(c) => c.run(),
             Self::Convert(c) => c.run(),
             Self::Quantize(c) => c.run(),
             Self::Verify(c) => c.run(),

@@ -14,7 +14,8 @@ use std::path::PathBuf;
   argand run smollm2 --temperature 0 --max-tokens 32 \"Count to five.\"
   git diff | argand run qwen2.5-coder:1.5b --system \"Write a commit message.\"
   argand run model.gguf --raw \"def fibonacci(n):\" -n 64 --stop $'\\n\\n'
-  argand run smollm2 --file question.txt --json | jq .usage")]
+  argand run smollm2 --file question.txt --json | jq .usage
+  argand run ./flan-t5-small \"translate English to German: The house is wonderful.\"")]
 pub struct Run {
     /// Model: a catalogue name, a path, or OWNER/NAME of the hub
     model: String,
@@ -54,7 +55,7 @@ impl Run {
         self.conversation.apply(&mut model)?;
         let context = model.context();
         let _gentle = interrupt::gentle();
-        let mut answer = if self.raw { model.complete(&prompt)? } else { model.chat(&prompt)? };
+        let mut answer = if self.raw || model.reads() { model.complete(&prompt)? } else { model.chat(&prompt)? };
         while let Some(piece) = answer.step() {
             let piece = piece?;
             if !self.json {

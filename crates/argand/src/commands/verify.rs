@@ -5,7 +5,7 @@ use crate::{interrupt, models, ui};
 use anyhow::{Result, bail};
 use argand::LoadOptions;
 use argand_cpu::tier::Tier;
-use argand_cpu::{Batch, Seq};
+use argand_cpu::{Batch, Memory, Seq};
 use argand_engine::Runner;
 use serde_json::json;
 use std::collections::HashMap;
@@ -158,9 +158,20 @@ impl Verify {
         };
         let mut runner = models::load_runner(path, &options)?;
         let limits = runner.limits();
-        let pages: Vec<u32> = (0..limits.pages_for(tokens + 1) as u32).collect();
+        let each = limits.pages_for(tokens + 1) as u32;
+        let [pages, read] = [0, each].map(|first| (first..first + each).collect::<Vec<u32>>());
         let all: Vec<u32> = (0..=tokens).map(|i| ((i * 7919 + 1) % limits.vocab) as u32).collect();
         let mut named = Vec::new();
+        let memory = Memory { tokens: if limits.source > 0 { tokens } else { 0 }, pages: &read };
+        if memory.tokens > 0 {
+            let positions: Vec<u32> = (0..tokens as u32).collect();
+            let seqs = [Seq { rows: 0..tokens, past: 0, pages: &read }];
+            let batch = Batch { tokens: &all[..tokens], positions: &positions, seqs: &seqs, ..Batch::default() };
+            let mut observer = |name: &str, values: &[f32], _: usize| {
+                named.push(Named { name: format!("text: {name}"), values: values.to_vec() });
+            };
+            runner.executor_mut().encode(&batch, Some(&mut observer))?;
+        }
         for (step, range) in [0..tokens, tokens..tokens + 1].into_iter().enumerate() {
             let positions: Vec<u32> = range.clone().map(|p| p as u32).collect();
             let seqs = [Seq { rows: 0..range.len(), past: range.start, pages: &pages }];
@@ -169,6 +180,7 @@ impl Verify {
                 tokens: &all[range.clone()],
                 positions: &positions,
                 seqs: &seqs,
+                memories: &[memory],
                 logit_rows: &last,
                 ..Batch::default()
             };
