@@ -143,7 +143,7 @@ fn tower() -> Model {
     let x = patches.placed(Some(class)) + g.look_up("places", 7, dim, BatchInput::Positions, 0);
     let freqs = RopeFreqs { inv_freq: vec![1.0, 0.3, 1.0, 0.3], magnitude: 1.0 };
     let rope = Rope { style: RopeStyle::Half, freqs: Arc::new(freqs), sections: vec![0, 2, 2] };
-    let kv = KvSpec { heads, dim_k: 16, dim_v: 16, window: None };
+    let kv = KvSpec { heads, dim_k: 16, dim_v: 16, window: None, memory: false };
     let spec = AttentionSpec { mask: Mask::Full, ..AttentionSpec::new(heads, kv, 0.25) };
     let x = x.repeat("layers", &[(); 2], |x, ()| {
         let head = |name| x.linear_bias(name, dim, true).heads(heads);

@@ -65,7 +65,7 @@ impl Count {
 
     /// A step in which an encoder reads the text of each sequence.
     fn reading(&self, at: &At) -> At {
-        At { n: at.n * at.s, r: 0, b: at.n, s: at.s }
+        At { n: at.n * at.s, r: 0, b: at.n, s: at.s, p: 0 }
     }
 
     fn table(&self, counted: &Counted, at: &At) -> String {
