@@ -615,7 +615,7 @@ fn after(source: Vec<u32>, max_tokens: usize) -> Request {
 
 #[test]
 fn texts_are_read_once_and_each_for_its_own_sequence() {
-    let mut shared = engine(READS);
+    let mut shared = engine(Limits { pages: 512, ..READS });
     let text = |n: u32| prompt(n, 1 + (n as usize * 13) % 60);
     let ids: Vec<_> = (0..24).map(|n| shared.add(after(text(n), 20)).expect("accepted")).collect();
     let answers = drain(&mut shared);

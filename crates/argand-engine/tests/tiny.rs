@@ -263,6 +263,23 @@ fn encoder_decoders_write_what_transformers_writes() {
     assert!(written >= 24, "only {written} texts were written");
 }
 
+/// A checkpoint that says to be the encoder alone is one.
+#[test]
+fn encoders_of_encoder_decoders_run_alone() {
+    for dir in tiny().into_iter().filter(|dir| dir.parent().unwrap().ends_with("tiny_seq2seq")) {
+        let (goldens, made) = (golden(&dir), tempfile::tempdir().unwrap());
+        let mut config = Checkpoint::open(&dir).unwrap().config().unwrap().clone();
+        config["architectures"] = serde_json::json!(["T5EncoderModel"]);
+        std::fs::write(made.path().join("config.json"), config.to_string()).unwrap();
+        std::fs::copy(dir.join("model.safetensors"), made.path().join("model.safetensors")).unwrap();
+        let step = Step { decoded: None, ..Step::of(&goldens, "a").unwrap() };
+        let seen = step.run(made.path(), &exact(Tier::Scalar, true, 1));
+        let off = difference(&seen["enc.output_norm"].1, &goldens["a/enc.output_norm"].1);
+        assert!(off <= tolerance(step.context(), 2), "{} is off by {off:e}", dir.display());
+        assert!(!seen.contains_key("logits"));
+    }
+}
+
 #[test]
 fn gguf_files_give_the_same_values() {
     let twins: Vec<_> = tiny().into_iter().filter(|d| d.join("model.gguf").exists()).collect();

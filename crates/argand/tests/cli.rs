@@ -63,8 +63,8 @@ fn succeeds(arguments: &[&str]) -> String {
 fn help_has_examples_for_every_command() {
     let help = succeeds(&["--help"]);
     let commands = [
-        "chat", "run", "embed", "rerank", "classify", "fill", "bench", "eval", "count", "draw", "convert", "quantize",
-        "verify", "doctor", "pull", "list", "show", "rm",
+        "chat", "run", "embed", "rerank", "classify", "fill", "bench", "eval", "count", "draw", "map", "convert",
+        "quantize", "verify", "doctor", "pull", "list", "show", "rm",
     ];
     for name in commands {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in the help");
@@ -665,6 +665,20 @@ fn encoders_and_decoders_are_not_mixed_up() {
     assert!(hint.contains("hint: `argand embed`"), "{hint}");
     fails(&["fill", &sentences(), "a [MASK]"], 1, "not made for filling in masked words");
     fails(&["embed", &sentences(), "a", "--quantize", "q3"], 2, "Q8_0");
+}
+
+#[test]
+fn the_map_shows_families_as_a_table_as_json_and_as_a_timeline() {
+    let table = succeeds(&["map"]);
+    let t5 = table.lines().find(|line| line.starts_with("T5")).expect("T5 is a family");
+    assert!(t5.contains("2019") && t5.contains("Apache-2.0") && t5.contains("arXiv:1910.10683"), "{t5}");
+    let all: serde_json::Value = serde_json::from_str(&succeeds(&["map", "--json"])).expect("JSON");
+    let all = all.as_array().expect("a list");
+    let runs = |name: &str| all.iter().find(|f| f["name"] == name).map(|f| f["runs"] == true);
+    assert_eq!((runs("BERT"), runs("LaMDA"), runs("no such family")), (Some(true), Some(false), None));
+    let svg = succeeds(&["map", "--format", "svg"]);
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n") && svg.matches("<title>").count() == all.len());
+    fails(&["map", "--json", "--format", "svg"], 2, "cannot be used with");
 }
 
 /// A T5 with a tokenizer of pieces: a letter each, with and without a space in front.

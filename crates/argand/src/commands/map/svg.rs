@@ -4,9 +4,9 @@ use super::{Family, Kind};
 use std::fmt::Write as _;
 
 /// Width and height of a family's box.
-const BOX: (f32, f32) = (138.0, 40.0);
+const BOX: (f32, f32) = (146.0, 40.0);
 /// Between boxes of a lane, and between years: room for curves.
-const GAP: (f32, f32) = (46.0, 10.0);
+const GAP: (f32, f32) = (44.0, 14.0);
 /// Left of the first year, for the names of lanes; above the lanes, for title and years.
 const FRAME: (f32, f32) = (150.0, 96.0);
 /// Around the boxes of a lane.
@@ -99,28 +99,23 @@ fn card(out: &mut String, family: &Family, (x, y): (f32, f32)) {
     out.push_str("</g>\n");
 }
 
-/// From the right of the older one to the left of the younger; of one year, around its right side.
+/// From the right of the older one to the left of the younger; of one year, around its right side. Between years that are far from
+/// each other it runs above the younger one's row, so that it passes no box.
 fn curve(out: &mut String, (x0, y0): (f32, f32), (x1, y1): (f32, f32), colour: &str) {
-    let (from, middle) = (x0 + BOX.0, BOX.1 / 2.0);
+    let (from, middle, lane) = (x0 + BOX.0, BOX.1 / 2.0, y1 - GAP.1 / 2.0);
     let (y0, y1) = (y0 + middle, y1 + middle);
+    let (near, far) = (from + GAP.0, x1 - GAP.0);
     let path = if x0 == x1 {
         let bow = from + GAP.0 * 0.7;
         format!("M{from:.1},{y0:.1} C{bow:.1},{y0:.1} {bow:.1},{y1:.1} {from:.1},{y1:.1}")
+    } else if near >= x1 {
+        format!("M{from:.1},{y0:.1} C{near:.1},{y0:.1} {from:.1},{y1:.1} {x1:.1},{y1:.1}")
     } else {
-        // It bends between two years, so that it runs behind as few boxes as it can.
-        let (near, far) = (from + GAP.0, x1 - GAP.0);
-        let bend = (near + x1) / 2.0;
-        match x1 - from <= GAP.0 + 1.0 {
-            true => format!("M{from:.1},{y0:.1} C{:.1},{y0:.1} {:.1},{y1:.1} {x1:.1},{y1:.1}", bend, far.max(from)),
-            false => {
-                format!("M{from:.1},{y0:.1} C{near:.1},{y0:.1} {from:.1},{y1:.1} {near:.1},{y1:.1} L{x1:.1},{y1:.1}")
-            }
-        }
+        let over = format!("C{near:.1},{y0:.1} {from:.1},{lane:.1} {near:.1},{lane:.1} L{far:.1},{lane:.1}");
+        format!("M{from:.1},{y0:.1} {over} C{x1:.1},{lane:.1} {far:.1},{y1:.1} {x1:.1},{y1:.1}")
     };
-    let _ = writeln!(
-        out,
-        "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-opacity=\"0.45\" stroke-width=\"1.5\"/>"
-    );
+    let style = "fill=\"none\" stroke-opacity=\"0.5\" stroke-width=\"1.5\"";
+    let _ = writeln!(out, "<path d=\"{path}\" stroke=\"{colour}\" {style}/>");
 }
 
 /// What filled and dashed boxes mean.
