@@ -71,7 +71,7 @@ pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
 
 /// Fails for a model that reads one text and writes another, of which `wanted` cannot be had.
 pub fn continues(path: &Path, wanted: &str) -> Result<()> {
-    let opened = Opened::at(path)?;
+    let opened = Opened::at(path, None)?;
     let model = opened.model(None)?;
     if model.graph.encoder.is_some() {
         bail!("{} is {}, which reads a text and writes another one: {wanted}", path.display(), model.page.name);
