@@ -70,8 +70,8 @@ pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
 }
 
 /// Fails for a model that reads one text and writes another, of which `wanted` cannot be had.
-pub fn continues(path: &Path, wanted: &str) -> Result<()> {
-    let opened = Opened::at(path, None)?;
+pub fn continues(path: &Path, options: &LoadOptions, wanted: &str) -> Result<()> {
+    let opened = Opened::at(path, options.config.as_ref())?;
     let model = opened.model(None)?;
     if model.graph.encoder.is_some() {
         bail!("{} is {}, which reads a text and writes another one: {wanted}", path.display(), model.page.name);

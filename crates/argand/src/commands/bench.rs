@@ -147,7 +147,11 @@ impl Bench {
         if argand_engine::both_ways(&opened.model(None)?.graph) {
             return encoder::run(&self, &found.path);
         }
-        models::continues(&found.path, "a measure of that is not there yet; `argand run --stats` tells its speed")?;
+        models::continues(
+            &found.path,
+            &self.load.options()?.load,
+            "a measure of that is not there yet; `argand run --stats` tells its speed",
+        )?;
         if tests.is_empty() {
             bail!(BadValue("--pp and --tg are 0, so there is nothing to measure; give one of them a length".into()));
         }

@@ -59,7 +59,11 @@ impl Chat {
             None => &argand_hub::catalogue().first().context("the catalogue is empty; name a model")?.name,
         };
         let found = models::ready(name)?;
-        models::continues(&found.path, "it holds no conversations; give it a text with `argand run MODEL TEXT`")?;
+        models::continues(
+            &found.path,
+            &options.load,
+            "it holds no conversations; give it a text with `argand run MODEL TEXT`",
+        )?;
         let mut model = models::load(&found.path, &options)?;
         *model.generation_mut() = generation;
         self.conversation.apply(&mut model)?;

@@ -125,7 +125,7 @@ impl TextArgs {
         options.context = Some(self.chunk as usize);
         options.max_rows = (self.chunk as usize).max(ROWS);
         let path = models::ready(&self.model)?.path;
-        models::continues(&path, "how well it continues one means nothing")?;
+        models::continues(&path, &options, "how well it continues one means nothing")?;
         models::load_bare(&path, &options)
     }
 
