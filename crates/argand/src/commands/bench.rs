@@ -143,21 +143,18 @@ impl Bench {
             eprintln!("{others} other threads are running on this machine; speeds will be lower than it can do");
         }
         let found = models::ready(&self.model)?;
-        let opened = Opened::at(&found.path, self.load.options()?.load.config.as_ref())?;
+        let mut options = self.load.options()?.load;
+        let opened = Opened::at(&found.path, options.config.as_ref())?;
         if argand_engine::both_ways(&opened.model(None)?.graph) {
             return encoder::run(&self, &found.path);
         }
-        models::continues(
-            &found.path,
-            &self.load.options()?.load,
-            "a measure of that is not there yet; `argand run --stats` tells its speed",
-        )?;
+        let wanted = "a measure of that is not there yet; `argand run --stats` tells its speed";
+        models::continues(&found.path, &options, wanted)?;
         if tests.is_empty() {
             bail!(BadValue("--pp and --tg are 0, so there is nothing to measure; give one of them a length".into()));
         }
         let sequences = self.batch.iter().copied().max().unwrap_or(1);
         let longest = tests.iter().map(|t| if let Test::Prompt(n) = t { *n } else { t.steps().2 }).max();
-        let mut options = self.load.options()?.load;
         options.context = Some(options.context.unwrap_or(0).max(longest.unwrap_or(1)));
         options.sequences = sequences;
         options.max_rows = ROWS.max(sequences);
