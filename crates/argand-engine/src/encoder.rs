@@ -199,7 +199,7 @@ fn pack(lengths: &[usize], limits: &Limits) -> Vec<Vec<usize>> {
 /// Whether a model is an encoder: its rows see those behind them.
 pub fn both_ways(graph: &Graph) -> bool {
     use argand_graph::{AttentionSpec, Mask, Op};
-    let full = |op: &Op| matches!(op, Op::Attention(AttentionSpec { mask: Mask::Full, .. }));
+    let full = |op: &Op| matches!(op, Op::Attention(AttentionSpec { mask: Mask::Full, kv, .. }) if !kv.memory);
     graph.repeats().flat_map(|(_, bodies, _)| bodies).any(|body| body.iter().any(|(_, node)| full(&node.op)))
 }
 
