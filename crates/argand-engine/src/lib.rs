@@ -26,6 +26,7 @@ mod session;
 mod source;
 pub mod spell;
 pub mod stop;
+pub mod twin;
 pub mod vision;
 
 pub use encoder::{Encoder, both_ways};

@@ -70,6 +70,21 @@ impl Source {
         Ok(Source { checkpoint: Arc::clone(checkpoint), located, modules, quantized })
     }
 
+    /// The names under which a weight is read: its own, or those of its members.
+    pub(crate) fn members(&self, name: &str) -> Vec<String> {
+        if self.located.contains_key(name) {
+            return vec![name.to_string()];
+        }
+        let members = (0..).map(|i| format!("{name}#{i}"));
+        members.take_while(|name| self.located.contains_key(name)).collect()
+    }
+
+    /// The tensors that are read.
+    pub(crate) fn tensors(&self) -> HashSet<String> {
+        let read = self.located.values().map(|l| l.tensor.clone());
+        read.flat_map(|tensor| [scales_of(&tensor), tensor]).collect()
+    }
+
     fn find(&self, name: &str) -> Result<(&Located, TensorView<'_>), argand_weights::Error> {
         let located = &self.located[name];
         let (checkpoint, tensor) = self.place(&located.tensor);

@@ -6,6 +6,7 @@ use crate::names::hf;
 use argand_graph::{
     AttentionSpec, BatchInput, Builder, F, Graph, KvSpec, Mask, NormKind, Rope, ScoreBias, Sym, T, Unary,
 };
+use argand_weights::Value;
 
 /// More layers than this are a damaged file: the deepest models have some hundreds.
 const MOST_LAYERS: usize = 1024;
@@ -139,6 +140,9 @@ impl Decoder {
         // Older families leave out the usual width of the feed-forward part (Vaswani et al. 2017).
         let ffn = if f.is_gguf() || f.maybe_usize(facts::FFN)?.is_some() { f.positive(facts::FFN)? } else { 4 * dim };
         let said = f.bool(hf("tie_word_embeddings")).unwrap_or(false);
+        for (fact, value) in [(facts::VOCAB, vocab), (facts::FFN, ffn), (facts::KV_HEADS, kv_heads)] {
+            f.tell(fact, Value::U32(value as u32));
+        }
         Ok(Decoder {
             vocab,
             layers: layers(f, facts::LAYERS)?,

@@ -4,8 +4,10 @@ use crate::encoder::Head;
 use crate::names::hf;
 use crate::sentence::Sentence;
 use crate::{Error, PAGES, Page};
-use argand_weights::{Checkpoint, Metadata};
+use argand_weights::{Checkpoint, Metadata, Value};
 use serde_json::Value as Json;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// A fact's name in both dialects: the GGUF key without the architecture, and the path in `config.json`. Where families
 /// disagree, the names stand in one word with `|` between them, and the first that is there counts.
@@ -42,6 +44,7 @@ pub struct Facts<'a> {
     architecture: String,
     dialect: Dialect<'a>,
     checkpoint: Option<&'a Checkpoint>,
+    planned: Option<&'a Plan>,
     context: Option<usize>,
     head: Option<Head>,
     picture: Option<[usize; 2]>,
@@ -53,6 +56,19 @@ pub struct Facts<'a> {
     looks: bool,
     /// Numbers that a part of a configuration leaves out when they are the usual ones.
     usual: Usual,
+    told: RefCell<Told>,
+}
+
+/// Shapes and, where they are few, values of the tensors of a file that is still to be written.
+pub type Plan = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// What a page has read of a `config.json`, in the words of GGUF.
+#[derive(Clone, Default)]
+struct Told {
+    /// By key without the architecture.
+    entries: Metadata,
+    /// What GGUF files say by tensors.
+    tensors: Plan,
 }
 
 /// Names of fields with their usual values.
@@ -97,6 +113,15 @@ impl<'a> Facts<'a> {
         Self::new("config.json".into(), Dialect::Hf(config), None, context)
     }
 
+    /// Facts of a GGUF file that is still to be written.
+    ///
+    /// # Errors
+    /// When the metadata names no architecture.
+    pub fn of_plan(metadata: &'a Metadata, tensors: &'a Plan, context: Option<usize>) -> Result<Self, Error> {
+        let facts = Self::new("the GGUF file".into(), Dialect::Gguf(metadata), None, context)?;
+        Ok(Facts { planned: Some(tensors), ..facts })
+    }
+
     fn new(
         file: String,
         dialect: Dialect<'a>,
@@ -121,6 +146,7 @@ impl<'a> Facts<'a> {
                 file,
                 dialect,
                 checkpoint,
+                planned: None,
                 context,
                 head: None,
                 picture: None,
@@ -128,6 +154,7 @@ impl<'a> Facts<'a> {
                 sees: false,
                 looks: false,
                 usual: &[],
+                told: RefCell::default(),
             }),
             None => Err(Error::NoArchitecture { file }),
         }
@@ -165,7 +192,15 @@ impl<'a> Facts<'a> {
                 (format!("{}, {key}", self.file), Dialect::Hf(self.need(fact, self.json(key))?))
             }
         };
-        Ok(Facts { file, dialect, architecture: self.architecture.clone(), head: None, usual, ..*self })
+        Ok(Facts {
+            file,
+            dialect,
+            architecture: self.architecture.clone(),
+            head: None,
+            usual,
+            told: RefCell::default(),
+            ..*self
+        })
     }
 
     /// Facts of the language model that reads what a model sees, if it has one on a page of its own.
@@ -185,6 +220,7 @@ impl<'a> Facts<'a> {
             part: true,
             sees: true,
             usual,
+            told: RefCell::default(),
             ..*self
         })
     }
@@ -303,9 +339,35 @@ impl<'a> Facts<'a> {
             architecture: self.architecture.clone(),
             dialect: Dialect::Hf(item),
             head: None,
+            told: RefCell::default(),
             ..*self
         };
         Ok(items.iter().enumerate().map(part).collect())
+    }
+
+    /// Keeps what a `config.json` says for the GGUF file that would say the same.
+    pub(crate) fn tell(&self, fact: Fact<'_>, value: Value) {
+        let mut told = self.told.borrow_mut();
+        fact.0.split('|').filter(|key| !key.is_empty() && !self.is_gguf()).for_each(|key| {
+            told.entries.set(key, value.clone());
+        });
+    }
+
+    /// The same for what GGUF files say by a tensor.
+    pub(crate) fn tell_tensor(&self, name: &str, values: &[f64]) {
+        let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        self.told.borrow_mut().tensors.insert(name.to_string(), (vec![values.len()], values));
+    }
+
+    /// What has been read so far, as metadata and tensors of a GGUF file of that architecture.
+    pub fn told(&self, architecture: &str) -> (Metadata, Plan) {
+        let told = self.told.borrow().clone();
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", Value::Str(architecture.to_string()));
+        told.entries.iter().for_each(|(key, value)| {
+            metadata.set(format!("{architecture}.{key}"), value.clone());
+        });
+        (metadata, told.tensors)
     }
 
     fn key(&self, fact: Fact<'_>) -> String {
@@ -360,7 +422,10 @@ impl<'a> Facts<'a> {
             }
         };
         match value {
-            Some(v) if v < 1 << 31 => Ok(Some(v as usize)),
+            Some(v) if v < 1 << 31 => {
+                self.tell(fact, Value::U32(v as u32));
+                Ok(Some(v as usize))
+            }
             Some(v) => self.odd(fact, v.to_string(), "less than 2^31"),
             None => self.odd(fact, found, "a whole number"),
         }
@@ -402,7 +467,10 @@ impl<'a> Facts<'a> {
             }
         };
         match value.filter(|v| v.is_finite()) {
-            Some(v) => Ok(Some(v)),
+            Some(v) => {
+                self.tell(fact, Value::F32(v as f32));
+                Ok(Some(v))
+            }
             None => self.odd(fact, found, "a finite number"),
         }
     }
@@ -488,7 +556,11 @@ impl<'a> Facts<'a> {
     pub fn str(&self, fact: Fact<'_>) -> Option<&'a str> {
         match self.dialect {
             Dialect::Gguf(meta) => meta.get_str(&self.gguf(meta, fact)?),
-            Dialect::Hf(_) => self.json(fact.1)?.as_str(),
+            Dialect::Hf(_) => {
+                let word = self.json(fact.1)?.as_str()?;
+                self.tell(fact, Value::Str(word.to_string()));
+                Some(word)
+            }
         }
     }
 
@@ -496,13 +568,20 @@ impl<'a> Facts<'a> {
     pub fn bool(&self, fact: Fact<'_>) -> Option<bool> {
         match self.dialect {
             Dialect::Gguf(meta) => meta.get_bool(&self.gguf(meta, fact)?),
-            Dialect::Hf(_) => self.json(fact.1)?.as_bool(),
+            Dialect::Hf(_) => {
+                let truth = self.json(fact.1)?.as_bool()?;
+                self.tell(fact, Value::Bool(truth));
+                Some(truth)
+            }
         }
     }
 
     /// Whether the checkpoint holds a tensor, foreign ones included; `None` when there is only a configuration.
     pub fn has_tensor(&self, name: &str) -> Option<bool> {
-        self.checkpoint.map(|c| c.tensor(name).is_some() || c.foreign_bytes(name).is_some())
+        match self.planned {
+            Some(plan) => Some(plan.contains_key(name)),
+            None => self.checkpoint.map(|c| c.tensor(name).is_some() || c.foreign_bytes(name).is_some()),
+        }
     }
 
     /// Whether the checkpoint holds the weight of a canonical name, that of the first layer if it lies in layers; `None` when
@@ -523,11 +602,17 @@ impl<'a> Facts<'a> {
 
     /// Rows of a tensor of the checkpoint.
     pub fn tensor_rows(&self, name: &str) -> Option<usize> {
-        self.checkpoint?.tensor(name)?.info.shape.first().copied()
+        match self.planned {
+            Some(plan) => plan.get(name)?.0.first().copied(),
+            None => self.checkpoint?.tensor(name)?.info.shape.first().copied(),
+        }
     }
 
     /// All values of a small tensor of the checkpoint.
     pub fn tensor_values(&self, name: &str) -> Option<Vec<f64>> {
+        if let Some(plan) = self.planned {
+            return Some(plan.get(name)?.1.iter().copied().map(f64::from).collect());
+        }
         let tensor = self.checkpoint?.tensor(name)?;
         let mut values = vec![0.0f32; tensor.info.elements().min(1 << 16)];
         tensor.info.codec.decode(tensor.bytes, &mut values).ok()?;

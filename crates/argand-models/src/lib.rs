@@ -20,7 +20,7 @@ pub mod sentence;
 pub mod vision;
 
 use argand_graph::{BatchInput, Graph, Op};
-use argand_weights::Checkpoint;
+use argand_weights::{Checkpoint, Metadata};
 use encoder::Head;
 pub use error::Error;
 pub use facts::{Fact, Facts};
@@ -92,6 +92,14 @@ impl<'a> Model<'a> {
     /// As [`Model::open`].
     pub fn looking(&self) -> Result<Self, Error> {
         Self::new(self.facts.within("", &[])?.looking())
+    }
+
+    /// Reads the architecture of a GGUF file that is still to be written.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn of_plan(metadata: &'a Metadata, tensors: &'a facts::Plan, context: Option<usize>) -> Result<Self, Error> {
+        Self::new(Facts::of_plan(metadata, tensors, context)?)
     }
 
     fn new(facts: Facts<'a>) -> Result<Self, Error> {

@@ -5,13 +5,20 @@ use crate::Error;
 use crate::facts::{Fact, Facts};
 use crate::names::hf;
 use argand_graph::{Rope, RopeFreqs, RopeStyle};
+use argand_weights::Value;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
 const BASE: Fact<'static> = Fact("rope.freq_base", "rope_theta|rotary_emb_base");
 const ROT: Fact<'static> = Fact("rope.dimension_count", "");
+const KIND: Fact<'static> = Fact("rope.scaling.type", "");
 const FACTOR: Fact<'static> = Fact("rope.scaling.factor", "factor");
+const MAGNITUDE: Fact<'static> = Fact("rope.scaling.attn_factor", "attention_factor");
 const ORIGINAL: Fact<'static> = Fact("rope.scaling.original_context_length", "original_max_position_embeddings");
+
+/// Tensors of GGUF files that divide frequencies.
+const LLAMA_3: &str = "rope_freqs.weight";
+const LONG: [(&str, &str); 2] = [("long", "rope_factors_long.weight"), ("short", "rope_factors_short.weight")];
 
 /// How YaRN makes scores larger for contexts that are `factor` times longer (Peng et al. 2023).
 fn grown(factor: f64, k: f64) -> f64 {
@@ -56,6 +63,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         if rot % 2 != 0 || rot > head_dim || base <= 0.0 {
             return Err(facts.unsupported(format!("rotary embedding of {rot} of {head_dim} components, base {base}")));
         }
+        facts.tell(ROT, Value::U32(rot as u32));
         Ok(RopeConfig { rot, ..config })
     }
 
@@ -98,11 +106,27 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         for group in &self.groups {
             for name in fact.1.split('|') {
                 if let Some(v) = self.facts.maybe_f64(hf(&format!("{group}.{name}")))? {
+                    self.tell(fact, v);
                     return Ok(Some(v));
                 }
             }
         }
-        self.facts.maybe_f64(hf(fact.1))
+        let found = self.facts.maybe_f64(hf(fact.1))?;
+        found.into_iter().for_each(|v| self.tell(fact, v));
+        Ok(found)
+    }
+
+    /// Keeps a field for a GGUF file, where it says of the scaling only what no tensor says, and lengths as whole numbers.
+    fn tell(&self, fact: Fact<'_>, v: f64) {
+        let scaling = fact.0.starts_with("rope.scaling.");
+        let said = match self.kind() {
+            Ok("linear" | "yarn") => true,
+            Ok("longrope" | "su") => fact.0 != FACTOR.0,
+            _ => !scaling,
+        };
+        if said {
+            self.facts.tell(fact, if fact.0 == ORIGINAL.0 { Value::U32(v as u32) } else { Value::F32(v as f32) });
+        }
     }
 
     fn need(&self, fact: Fact<'_>) -> Result<f64, Error> {
@@ -118,19 +142,24 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         if self.facts.is_gguf() {
             // Old files have a factor and no type.
             let scaled = self.facts.maybe_f64(FACTOR)?.is_some_and(|factor| factor != 0.0 && factor != 1.0);
-            let type_ = self.facts.str(Fact("rope.scaling.type", ""));
+            let type_ = self.facts.str(KIND);
             return Ok(type_.unwrap_or(if scaled { "linear" } else { "default" }));
         }
         let names = |group: &String| [format!("{group}.rope_type"), format!("{group}.type")];
-        Ok(self.groups.iter().flat_map(names).find_map(|path| self.facts.str(hf(&path))).unwrap_or("default"))
+        let kind = self.groups.iter().flat_map(names).find_map(|path| self.facts.str(hf(&path))).unwrap_or("default");
+        // The others are unknown there, or told by tensors.
+        if matches!(kind, "linear" | "yarn") {
+            self.facts.tell(KIND, Value::Str(kind.to_string()));
+        }
+        Ok(kind)
     }
 
     fn scaled_freqs(&self) -> Result<RopeFreqs, Error> {
         let plain = self.plain(self.base);
-        if let Some(factors) = self.facts.tensor_values("rope_freqs.weight").filter(|_| self.facts.is_gguf()) {
+        if let Some(factors) = self.facts.tensor_values(LLAMA_3).filter(|_| self.facts.is_gguf()) {
             return self.divided(plain, &factors, 1.0);
         }
-        let long = self.facts.tensor_values("rope_factors_long.weight").filter(|_| self.facts.is_gguf());
+        let long = self.facts.tensor_values(LONG[0].1).filter(|_| self.facts.is_gguf());
         match (self.kind()?, long) {
             (_, Some(_)) | ("longrope" | "su", _) => self.long_rope(plain),
             ("default" | "none" | "mrope", _) => Ok(RopeFreqs { inv_freq: plain, magnitude: 1.0 }),
@@ -184,7 +213,10 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
             let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
             f * keep + f / factor * (1.0 - keep)
         };
-        Ok(RopeFreqs { inv_freq: plain.iter().map(stretch).collect(), magnitude: 1.0 })
+        let inv_freq: Vec<f64> = plain.iter().map(stretch).collect();
+        let factors: Vec<f64> = plain.iter().zip(&inv_freq).map(|(plain, f)| plain / f).collect();
+        self.facts.tell_tensor(LLAMA_3, &factors);
+        Ok(RopeFreqs { inv_freq, magnitude: 1.0 })
     }
 
     /// YaRN (Peng et al. 2023).
@@ -205,7 +237,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
             let stretched = ((i as f64 - low) / width).clamp(0.0, 1.0);
             f / factor * stretched + f * (1.0 - stretched)
         };
-        let magnitude = match self.field(Fact("rope.scaling.attn_factor", "attention_factor"))? {
+        let magnitude = match self.field(MAGNITUDE)? {
             Some(v) => v,
             None => self.yarn_magnitude(factor)?,
         };
@@ -222,7 +254,9 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     }
 
     fn mscale_all(&self) -> Result<Option<f64>, Error> {
-        let value = self.field(Fact("rope.scaling.yarn_log_multiplier", "mscale_all_dim"))?;
+        const ALL: Fact<'_> = Fact("rope.scaling.yarn_log_multiplier", "mscale_all_dim");
+        let value = self.field(ALL)?;
+        value.into_iter().for_each(|v| self.tell(ALL, v / 10.0));
         Ok(value.map(|v| if self.facts.is_gguf() { 10.0 * v } else { v }))
     }
 
@@ -241,25 +275,30 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     /// LongRoPE (Ding et al. 2024): a factor for each frequency, one list for short and one for long sequences.
     fn long_rope(&self, plain: Vec<f64>) -> Result<RopeFreqs, Error> {
         let (trained, longest) = (self.original()?, self.facts.usize(crate::facts::CONTEXT)? as f64);
-        let which = if self.facts.context()? as f64 > trained { "long" } else { "short" };
-        let factors = if self.facts.is_gguf() {
-            self.facts.tensor_values(if which == "long" {
-                "rope_factors_long.weight"
+        let which = usize::from(self.facts.context()? as f64 <= trained);
+        let mut factors = Vec::new();
+        for (list, tensor) in LONG {
+            let found = if self.facts.is_gguf() {
+                self.facts.tensor_values(tensor)
             } else {
-                "rope_factors_short.weight"
-            })
-        } else {
-            let lists = self.groups.iter().map(|group| self.facts.maybe_f64s(hf(&format!("{group}.{which}_factor"))));
-            lists.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next()
-        };
-        let factors = factors.ok_or_else(|| self.facts.unsupported(format!("LongRoPE without its {which} factors")))?;
-        let magnitude = match self.field(Fact("rope.scaling.attn_factor", "attention_factor"))? {
+                let lists =
+                    self.groups.iter().map(|group| self.facts.maybe_f64s(hf(&format!("{group}.{list}_factor"))));
+                lists.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next()
+            };
+            found.iter().for_each(|found| self.facts.tell_tensor(tensor, found));
+            factors.push(found);
+        }
+        let chosen = factors.swap_remove(which);
+        let chosen =
+            chosen.ok_or_else(|| self.facts.unsupported(format!("LongRoPE without its {} factors", LONG[which].0)))?;
+        let magnitude = match self.field(MAGNITUDE)? {
             Some(v) => v,
             None => {
                 let factor = self.field(hf("factor"))?.unwrap_or(longest / trained);
                 if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / trained.ln()).sqrt() }
             }
         };
-        self.divided(plain, &factors, magnitude)
+        self.facts.tell(MAGNITUDE, Value::F32(magnitude as f32));
+        self.divided(plain, &chosen, magnitude)
     }
 }

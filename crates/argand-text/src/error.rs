@@ -104,6 +104,12 @@ pub enum Error {
         /// The library's message.
         message: String,
     },
+    /// A tokenizer.json that GGUF has no words for.
+    #[error("tokenizer.json: GGUF cannot express {what}; keep the model in .safetensors beside its tokenizer.json")]
+    NoWords {
+        /// What it cannot express.
+        what: String,
+    },
     /// A JSON file beside the tokenizer is malformed.
     #[error("{file}: {source}")]
     Json {

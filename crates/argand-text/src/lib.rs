@@ -9,6 +9,7 @@ mod convert;
 mod detokenize;
 mod eog;
 mod error;
+mod export;
 mod huggingface;
 mod pair;
 mod pre_tokenizer;
@@ -18,6 +19,7 @@ mod vocabulary;
 
 pub use detokenize::StreamDecoder;
 pub use error::Error;
+pub use export::gguf_vocabulary;
 pub use pair::Sequence;
 pub use template::{ChatTemplate, Message, RenderOptions, SpecialTokens, TemplateError};
 pub use tokenizer::Tokenizer;

@@ -25,7 +25,7 @@ pub(crate) enum Alphabet {
 pub(crate) struct PreTokenizer {
     pub(crate) names: &'static [&'static str],
     /// Applied one after the other, each to the pieces that the one before left.
-    patterns: &'static [&'static str],
+    pub(crate) patterns: &'static [&'static str],
     pub(crate) alphabet: Alphabet,
     pub(crate) whole_words: WholeWords,
     /// Whether a sequence begins with BOS where the file does not say.
@@ -45,7 +45,7 @@ const DIGITS_3: &str = r"\p{N}{1,3}";
 /// Groups of three digits counted from the right.
 const DIGITS_3_RIGHT: &str = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))";
 const LINES: &str = r"[^\n]+|\n+";
-const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(crate) const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN_2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

@@ -22,17 +22,17 @@ pub enum Algorithm {
 pub enum TokenType {
     /// Comes out of text.
     #[default]
-    Normal,
+    Normal = 1,
     /// Stands for text that has no token.
-    Unknown,
+    Unknown = 2,
     /// Steers the model; text becomes it only when special tokens are parsed.
-    Control,
+    Control = 3,
     /// Cut out of text before anything else.
-    UserDefined,
+    UserDefined = 4,
     /// Never comes out of text.
-    Unused,
+    Unused = 5,
     /// One byte, written `<0x41>`.
-    Byte,
+    Byte = 6,
 }
 
 /// Ids of the tokens with a role.

@@ -537,7 +537,7 @@ fn converted_files_hold_the_same_tensors() {
     fails(&["convert", &source, &out], 1, "--force");
     fails(&["convert", &out, &out, "--force"], 1, "is the input");
     fails(&["convert", &source, &path("no/m.safetensors")], 1, "/no is missing; make it first");
-    fails(&["convert", &source, &path("m.gguf")], 1, "GGUF is written of GGUF only");
+    fails(&["convert", &source, &path("m.gguf")], 1, "architecture");
     fails(&["convert", &source, &path("m.bin")], 1, "end its name in .safetensors or .gguf");
     let whole = path("whole.gguf");
     succeeds(&["convert", &model(), &whole]);
@@ -547,8 +547,15 @@ fn converted_files_hold_the_same_tensors() {
     succeeds(&["quantize", &model(), &small, "--to", "q8_0"]);
     succeeds(&["convert", &small, &out, "--force"]);
     assert!(open(&out).tensors().all(|info| info.codec.block_len() == 1));
+    // With its configuration a checkpoint becomes a GGUF file, which can be quantized.
+    let twin = path("twin.gguf");
+    succeeds(&["convert", &tiny("qwen3").display().to_string(), &twin]);
+    succeeds(&["quantize", &twin, &small, "--to", "q8_0", "--force"]);
+    let refused = tiny("deepseek_v3").display().to_string();
+    fails(&["convert", &refused, &twin, "--force"], 1, "GGUF has no words for all of this configuration of DeepSeek");
+    assert_eq!(open(&twin).metadata().get_str("general.architecture"), Some("qwen3"));
     let count = std::fs::read_dir(folder.path()).expect("it is there").count();
-    assert_eq!(count, 3, "nothing else is left behind");
+    assert_eq!(count, 4, "nothing else is left behind");
 }
 
 /// A folder of sentence-transformers.

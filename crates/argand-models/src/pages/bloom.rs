@@ -9,23 +9,19 @@ use argand_graph::{Graph, Unary};
 /// The architecture.
 pub const PAGE: Page = Page { name: "BLOOM", gguf: &["bloom"], hf: &["bloom"], names: NAMES, graph };
 
-const QKV: [&str; 2] = ["blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value"];
+/// Falcon has it too.
+pub(super) const QKV: [&str; 2] = ["blk.{}.attn_qkv", "transformer.h.{}.self_attention.query_key_value"];
 
-/// Falcon has the same names for most weights.
-pub(super) const NAMES: &[Name] = &[
+const NAMES: &[Name] = &[
     name("token_embd", "token_embd", "transformer.word_embeddings"),
     name("embd_norm", "token_embd_norm", "transformer.word_embeddings_layernorm"),
     name("output_norm", "output_norm", "transformer.ln_f"),
-    name("attn_norm", "blk.{}.attn_norm_2|blk.{}.attn_norm", "transformer.h.{}.input_layernorm|transformer.h.{}.ln_attn"),
+    name("attn_norm", "blk.{}.attn_norm", "transformer.h.{}.input_layernorm"),
     name("attn_q", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::Q)),
     name("attn_k", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::K)),
     name("attn_v", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::V)),
     name("attn_out", "blk.{}.attn_output", "transformer.h.{}.self_attention.dense"),
-    name(
-        "ffn_norm",
-        "blk.{}.ffn_norm|blk.{}.attn_norm",
-        "transformer.h.{}.post_attention_layernorm|transformer.h.{}.ln_mlp",
-    ),
+    name("ffn_norm", "blk.{}.ffn_norm", "transformer.h.{}.post_attention_layernorm"),
     name("ffn_up", "blk.{}.ffn_up", "transformer.h.{}.mlp.dense_h_to_4h"),
     name("ffn_down", "blk.{}.ffn_down", "transformer.h.{}.mlp.dense_4h_to_h"),
 ];

@@ -3,13 +3,28 @@
 
 use crate::decoder::{Decoder, Layer, Residual, alibi, pre_norm_block};
 use crate::facts::Facts;
-use crate::names::hf;
+use super::bloom::QKV;
+use crate::names::{Fix, Name, Part, hf, name};
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
 use argand_graph::{Graph, Unary};
 
 /// The architecture.
-pub const PAGE: Page = Page { name: "Falcon", gguf: &["falcon"], hf: &["falcon"], names: super::bloom::NAMES, graph };
+pub const PAGE: Page = Page { name: "Falcon", gguf: &["falcon"], hf: &["falcon"], names: NAMES, graph };
+
+/// GGUF files call the norm of the feed-forward part that of attention, and number the latter.
+const NAMES: &[Name] = &[
+    name("token_embd", "token_embd", "transformer.word_embeddings"),
+    name("output_norm", "output_norm", "transformer.ln_f"),
+    name("attn_norm", "blk.{}.attn_norm_2|blk.{}.attn_norm", "transformer.h.{}.input_layernorm|transformer.h.{}.ln_attn"),
+    name("attn_q", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::Q)),
+    name("attn_k", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::K)),
+    name("attn_v", QKV[0], QKV[1]).fixed(Fix::HeadRows(Part::V)),
+    name("attn_out", "blk.{}.attn_output", "transformer.h.{}.self_attention.dense"),
+    name("ffn_norm", "blk.{}.attn_norm", "transformer.h.{}.post_attention_layernorm|transformer.h.{}.ln_mlp"),
+    name("ffn_up", "blk.{}.ffn_up", "transformer.h.{}.mlp.dense_h_to_4h"),
+    name("ffn_down", "blk.{}.ffn_down", "transformer.h.{}.mlp.dense_4h_to_h"),
+];
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluErf)?;

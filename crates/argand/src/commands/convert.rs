@@ -5,20 +5,25 @@ use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
 use argand_codec::Codec;
+use argand_engine::twin::Twin;
 use argand_weights::{Checkpoint, Format, TensorInfo, TensorView, Value, gguf, pytorch, safetensors};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Write a model in another format
 ///
-/// Reads GGUF, safetensors, PyTorch (.bin, .pt, .pth; nothing in them is run), NumPy (.npz, .npy) and ONNX (its initialisers),
-/// in one file or in several, and writes one file. Values stay as they are, but block formats become F32 in safetensors, and doubles of
-/// PyTorch and NumPy become F32. The file appears under its name only when it is complete.
+/// Reads GGUF, safetensors, PyTorch (.bin, .pt, .pth; nothing in them is run), NumPy (.npz, .npy) and ONNX (its
+/// initialisers), in one file or in several, and writes one file. Values stay as they are, but block formats become F32 in
+/// safetensors, doubles of PyTorch and NumPy become F32, and so do vectors in GGUF. A GGUF file of another format also gets
+/// the configuration, the vocabulary and the chat template; what GGUF has no word for is an error. The file appears under
+/// its name only when it is complete.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand convert pytorch_model.bin model.safetensors
   argand convert model-00001-of-00003.gguf model.gguf
+  argand convert llama-folder/ model.gguf
   argand convert bert-folder/ model.safetensors --json")]
 pub struct Convert {
     /// Model to read: a file, a folder, or a name
@@ -43,13 +48,14 @@ impl Convert {
     pub fn run(self) -> Result<()> {
         let path = Path::new(&self.source);
         let input = if path.exists() { path.to_path_buf() } else { models::ready(&self.source)?.path };
-        let checkpoint = Checkpoint::open(&input)?;
+        let checkpoint = Arc::new(Checkpoint::open(&input)?);
         check_output(&checkpoint, &self.output, self.force)?;
         let extension = self.output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let _gentle = interrupt::gentle();
         let bytes = match extension.as_str() {
             "safetensors" => self.safetensors(&checkpoint)?,
-            "gguf" => self.gguf(&checkpoint)?,
+            "gguf" if checkpoint.format() == Format::Gguf => self.gguf(&checkpoint)?,
+            "gguf" => self.twin(&checkpoint)?,
             _ => bail!("{} says no format; end its name in .safetensors or .gguf", self.output.display()),
         };
         self.report(&checkpoint, bytes)
@@ -83,14 +89,6 @@ impl Convert {
 
     /// GGUF of GGUF: the parts of a split model become one file.
     fn gguf(&self, checkpoint: &Checkpoint) -> Result<u64> {
-        if checkpoint.format() != Format::Gguf {
-            bail!(
-                "{} is {}, and GGUF is written of GGUF only: names, configuration and vocabulary would have to be \
-                 spelled anew; write .safetensors instead",
-                checkpoint.path().display(),
-                checkpoint.format()
-            );
-        }
         check_copies(checkpoint)?;
         let spec = |t: &TensorInfo| gguf::TensorSpec { name: t.name.clone(), shape: t.shape.clone(), codec: t.codec };
         let specs = checkpoint.tensors().map(spec).collect();
@@ -98,6 +96,31 @@ impl Convert {
         let bytes = writer.file_bytes();
         copy(checkpoint, |codec| codec, &mut |name, piece| writer.write(name, piece))?;
         writer.finish()?;
+        Ok(bytes)
+    }
+
+    /// GGUF of anything else that has a configuration.
+    fn twin(&self, checkpoint: &Arc<Checkpoint>) -> Result<u64> {
+        let twin = Twin::of(checkpoint)?;
+        if !twin.has_vocabulary() {
+            eprintln!(
+                "there is no tokenizer.json beside the weights: the file has no vocabulary, and reads tokens only"
+            );
+        }
+        if let [first, rest @ ..] = twin.left_out() {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            eprintln!("left out, because the model does not use them: {first}{more}");
+        }
+        let mut writer = gguf::Writer::create(&self.output, twin.metadata(), twin.specs())?;
+        let bytes = writer.file_bytes();
+        let bar = ui::bar("converting", Some(bytes));
+        twin.write::<anyhow::Error>(&mut |name, piece| {
+            interrupt::check()?;
+            bar.inc(piece.len() as u64);
+            Ok(writer.write(name, piece)?)
+        })?;
+        writer.finish()?;
+        bar.finish_and_clear();
         Ok(bytes)
     }
 
@@ -126,7 +149,8 @@ impl Convert {
         ui::out(&format!("{output}: {size}, {} tensors, was {from}{under}\n", tensors + foreign))?;
         let folder = |path: &Path| path.parent().and_then(|folder| std::fs::canonicalize(folder.join(".")).ok());
         let moved = checkpoint.files().next().is_some_and(|file| folder(file) != folder(&self.output));
-        if checkpoint.config().is_some() && moved {
+        let whole = self.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+        if checkpoint.config().is_some() && moved && !whole {
             eprintln!("to run it, copy config.json and the tokenizer's files beside it");
         }
         Ok(())
