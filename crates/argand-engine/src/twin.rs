@@ -230,7 +230,12 @@ fn plan(
     let unsaid = |difference: String| TwinError::Unsaid { file: file.to_string(), page, difference };
     for (graph, context) in graphs {
         let read = argand_models::Model::of_plan(&metadata, &planned, context).map_err(|e| unsaid(e.to_string()))?;
-        if let Some(difference) = difference(&graph.body, &read.graph.body) {
+        let differs = match (&graph.encoder, &read.graph.encoder) {
+            (Some(one), Some(other)) => difference(&one.body, &other.body),
+            (None, None) => None,
+            _ => Some("an encoder on one side".to_string()),
+        };
+        if let Some(difference) = differs.or_else(|| difference(&graph.body, &read.graph.body)) {
             return Err(unsaid(difference));
         }
     }
