@@ -2,7 +2,8 @@
 //!
 //! What the page read of `config.json` becomes metadata, and its table of names tells where each weight goes and in which order of
 //! rows. The page then reads the plan of the file as it would read the file, and has to come to the same graph: what GGUF has no
-//! word for is an error, never a loss. Nothing here knows an architecture.
+//! word for is an error, never a loss. That shows what this reader makes of the file; what others do is known by trying them.
+//! Nothing here knows an architecture.
 
 use crate::LoadError;
 use crate::load::{folder, name};
@@ -20,8 +21,14 @@ use std::sync::Arc;
 /// Families that GGUF files call by the name of another one, whose graph is the same.
 const ALSO: &str = "llama";
 
+/// Factors of the frequencies of Llama 3.
+const LLAMA_3: &str = "rope_freqs.weight";
+
 /// Bytes that are handed on at a time.
 const PIECE: usize = 4 << 20;
+
+/// Takes the bytes of a tensor by its name, piece by piece.
+pub type Write<'w, E> = &'w mut dyn FnMut(&str, &[u8]) -> Result<(), E>;
 
 /// Why a checkpoint has no twin.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +39,8 @@ pub enum TwinError {
     #[error(transparent)]
     Text(#[from] argand_text::Error),
     #[error(
-        "{file}: {page} has no name of its own in GGUF, and is no {ALSO} ({difference}); write .safetensors instead"
+        "{file}: {page} has no name of its own in GGUF, and as {ALSO} it would be another model ({difference}); write \
+         .safetensors instead"
     )]
     NoArchitecture { file: String, page: &'static str, difference: String },
     #[error("{file}: weight `{weight}` of {page} has no name in GGUF; write .safetensors instead")]
@@ -41,6 +49,8 @@ pub enum TwinError {
         "{file}: GGUF has no words for all of this configuration of {page}; write .safetensors instead ({difference})"
     )]
     Unsaid { file: String, page: &'static str, difference: String },
+    #[error("{file}: weight `{weight}` is {found:?}, the configuration says {expected:?}")]
+    Shape { file: String, weight: String, found: [usize; 2], expected: Vec<usize> },
     #[error("{file}: tensor `{tensor}` would be {found}; the checkpoint does not hold all of it")]
     Hole { file: String, tensor: String, found: String },
     #[error("weight `{weight}`: {reason}")]
@@ -93,14 +103,21 @@ impl Twin {
         let context = model.context()?;
         let file = checkpoint.path().display().to_string();
         let (own, page) = (model.page.gguf, model.page.name);
+        if model.graph.encoder.is_some() {
+            let difference = "an encoder-decoder, of which no file is written yet".to_string();
+            return Err(TwinError::Unsaid { file, page, difference });
+        }
         let architecture = own.first().copied().unwrap_or(ALSO);
-        let (metadata, tensors) = model.facts().told(architecture);
+        let (metadata, mut tensors) = model.facts().told(architecture);
+        // Other readers look for these in files of this family alone.
+        tensors.retain(|name, _| name != LLAMA_3 || architecture == ALSO);
         let metadata = complete(metadata, architecture, &model.graph, context);
         let source = Source::new(checkpoint, &model, &model.graph, None)?;
         // Some scalings of positions depend on the length that is run.
-        let longer = Some(2 * context);
-        let long = argand_models::Model::open(checkpoint, longer)?.graph;
-        let graphs = [(&model.graph, None), (&long, longer)];
+        let (short, long) = (Some(1), Some(2 * context));
+        let [shorter, longer] = [short, long].map(|length| argand_models::Model::open(checkpoint, length));
+        let (shorter, longer) = (shorter?.graph, longer?.graph);
+        let graphs = [(&model.graph, None), (&shorter, short), (&longer, long)];
         match plan(&file, page, graphs, metadata, tensors, source) {
             Ok(twin) => twin.dressed(checkpoint, &model),
             Err(TwinError::Unsaid { difference, .. }) if own.is_empty() => {
@@ -152,7 +169,7 @@ impl Twin {
     ///
     /// # Errors
     /// Those of `write`; a weight that cannot be decoded.
-    pub fn write<E: From<TwinError>>(&self, write: &mut dyn FnMut(&str, &[u8]) -> Result<(), E>) -> Result<(), E> {
+    pub fn write<E: From<TwinError>>(&self, write: Write<'_, E>) -> Result<(), E> {
         for tensor in &self.tensors {
             let name = &tensor.spec.name;
             match &tensor.filling {
@@ -168,7 +185,7 @@ impl Twin {
         tensor: &Tensor,
         weights: &[Weight],
         order: &[(u32, u32)],
-        write: &mut dyn FnMut(&str, &[u8]) -> Result<(), E>,
+        write: Write<'_, E>,
     ) -> Result<(), E> {
         let stored: Result<Vec<_>, TwinError> = weights.iter().map(|w| open(&self.source, w)).collect();
         let stored = stored?;
@@ -198,7 +215,9 @@ fn complete(told: Metadata, architecture: &str, graph: &Graph, context: usize) -
     let layer_norms = nodes.any(|node| matches!(node.op, Op::Norm { kind: NormKind::Layer, .. }));
     let other = key(if layer_norms { "attention.layer_norm_rms_epsilon" } else { "attention.layer_norm_epsilon" });
     let mut metadata = Metadata::default();
-    for (key, value) in told.iter().filter(|(key, _)| *key != other) {
+    // Readers of this family know no window.
+    let window = format!("{ALSO}.attention.sliding_window");
+    for (key, value) in told.iter().filter(|(key, _)| *key != other && *key != window) {
         metadata.set(key, value.clone());
     }
     metadata.set(key("context_length"), Value::U32(context as u32));
@@ -215,7 +234,7 @@ fn complete(told: Metadata, architecture: &str, graph: &Graph, context: usize) -
 fn plan(
     file: &str,
     page: &'static str,
-    graphs: [(&Graph, Option<usize>); 2],
+    graphs: [(&Graph, Option<usize>); 3],
     metadata: Metadata,
     told: Plan,
     source: Source,
@@ -230,12 +249,7 @@ fn plan(
     let unsaid = |difference: String| TwinError::Unsaid { file: file.to_string(), page, difference };
     for (graph, context) in graphs {
         let read = argand_models::Model::of_plan(&metadata, &planned, context).map_err(|e| unsaid(e.to_string()))?;
-        let differs = match (&graph.encoder, &read.graph.encoder) {
-            (Some(one), Some(other)) => difference(&one.body, &other.body),
-            (None, None) => None,
-            _ => Some("an encoder on one side".to_string()),
-        };
-        if let Some(difference) = differs.or_else(|| difference(&graph.body, &read.graph.body)) {
+        if let Some(difference) = difference(&graph.body, &read.graph.body) {
             return Err(unsaid(difference));
         }
     }
@@ -264,8 +278,12 @@ fn place(
                 return Err(no_name(&name));
             }
             let stored = source.weight(&name).map_err(|e| fail(&name, e))?;
-            let dims = weight.shape.len() - usize::from(name.contains('#'));
-            let (vector, size) = (dims == 1, stored.rows * stored.cols);
+            let expected = &weight.shape[usize::from(name.contains('#'))..];
+            let (vector, size) = (expected.len() == 1, stored.rows * stored.cols);
+            if expected != [stored.rows, stored.cols] && !(vector && expected == [size]) {
+                let (file, found) = (file.to_string(), [stored.rows, stored.cols]);
+                return Err(TwinError::Shape { file, weight: name, found, expected: expected.to_vec() });
+            }
             let (rows, cols) = if vector { (size, 1) } else { (stored.rows, stored.cols) };
             let weights = filled.entry(to.tensor.clone()).or_insert_with(|| {
                 names.push(to.tensor.clone());
@@ -332,7 +350,7 @@ impl Open<'_> {
             Open::Matrix(stored) => stored,
         };
         let row = (stored.row)(i);
-        if stored.codec == codec {
+        if stored.codec == codec && stored.offset == 0.0 {
             return Ok(row.into_owned());
         }
         let mut values = vec![0.0; stored.cols];
@@ -367,7 +385,9 @@ fn difference(one: &Body, other: &Body) -> Option<String> {
         {
             bodies.iter().zip(others).find_map(|(a, b)| difference(a, b))
         }
-        (Op::Rope(a), Op::Rope(b)) if a.style == b.style && alike(&a.freqs, &b.freqs) => None,
+        (Op::Rope(a), Op::Rope(b)) if a.style == b.style && a.sections == b.sections && alike(&a.freqs, &b.freqs) => {
+            None
+        }
         (a, b) if a == b => None,
         (a, b) => Some(format!("{} instead of {}", short(b), short(a))),
     })

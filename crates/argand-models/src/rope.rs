@@ -120,7 +120,9 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
     fn tell(&self, fact: Fact<'_>, v: f64) {
         let scaling = fact.0.starts_with("rope.scaling.");
         let said = match self.kind() {
-            Ok("linear" | "yarn") => true,
+            Ok("linear") => true,
+            // Other readers multiply YaRN's own factor by the one of the file.
+            Ok("yarn") => fact.0 != MAGNITUDE.0,
             Ok("longrope" | "su") => fact.0 != FACTOR.0,
             _ => !scaling,
         };

@@ -113,22 +113,29 @@ impl Export<'_> {
         let bad = |what: &str| Error::NoWords { what: what.to_string() };
         let model = &self.json["model"];
         let vocabulary = model["vocab"].as_object().ok_or_else(|| bad("a vocabulary that is no table"))?;
-        let count = rows.max(self.tokenizer.vocab_size());
+        let known = self.tokenizer.vocab_size();
+        if rows > 0 && known > rows {
+            return Err(bad(&format!("{known} tokens for a table of {rows} embeddings")));
+        }
+        let count = if rows > 0 { rows } else { vocabulary.len() + self.added().count() };
         let mut tokens: Vec<String> = (0..count).map(|id| format!("[PAD{id}]")).collect();
         let mut types = vec![TokenType::Unused; count];
         let mut put = |id: &Json, text: &str, kind: TokenType| {
             let id = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|id| *id < count);
             let id = id.ok_or_else(|| bad(&format!("the id of token {text:?}")))?;
+            if types[id] != TokenType::Unused && tokens[id] != text {
+                return Err(bad(&format!("two tokens with the id {id}")));
+            }
             tokens[id] = text.to_string();
             types[id] = kind;
-            Ok::<(), Error>(())
+            Ok(())
         };
         let fallback = model["byte_fallback"] == true;
         for (text, id) in vocabulary {
             let byte = fallback && text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');
             put(id, text, if byte { TokenType::Byte } else { TokenType::Normal })?;
         }
-        for token in self.json["added_tokens"].as_array().into_iter().flatten() {
+        for token in self.added() {
             let text = token["content"].as_str().ok_or_else(|| bad("an added token without content"))?;
             let kind = match token["special"] == true {
                 true if model["unk_token"] == text => TokenType::Unknown,
@@ -137,7 +144,16 @@ impl Export<'_> {
             };
             put(&token["id"], text, kind)?;
         }
-        Ok((tokens, types))
+        let mut texts: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        texts.sort_unstable();
+        match texts.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(bad(&format!("two tokens with the text {:?}", pair[0]))),
+            None => Ok((tokens, types)),
+        }
+    }
+
+    fn added(&self) -> impl Iterator<Item = &Json> {
+        self.json["added_tokens"].as_array().into_iter().flatten()
     }
 
     /// The steps of a part of the pipeline.

@@ -119,6 +119,11 @@ fn what_no_converter_has_named_is_refused() {
     let mut words = sentence_piece();
     words["model"]["type"] = json!("WordLevel");
     assert!(both(&words, 0).is_err());
+    let mut odd = sentence_piece();
+    assert!(matches!(both(&odd, 8).err(), Some(Error::NoWords { what }) if what.contains("a table of 8")));
+    odd["added_tokens"][2]["content"] = json!("[PAD299]");
+    odd["added_tokens"][2]["id"] = json!(298);
+    assert!(matches!(both(&odd, 300).err(), Some(Error::NoWords { what }) if what.contains("[PAD299]")));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::facts::{Fact, Facts};
 use crate::names::{Fix, Name, Part, hf, name};
 use crate::rope::RopeConfig;
 use crate::{Error, Page};
+use argand_weights::Value;
 use argand_graph::{Graph, Unary};
 
 /// The architecture.
@@ -29,7 +30,9 @@ const NAMES: &[Name] = &[
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluErf)?;
-    let parallel = f.bool(Fact("use_parallel_residual", "use_parallel_residual")).unwrap_or(true);
+    const PARALLEL: Fact<'_> = Fact("use_parallel_residual", "use_parallel_residual");
+    let parallel = f.bool(PARALLEL).unwrap_or(true);
+    f.tell(PARALLEL, Value::Bool(parallel));
     let bias = f.bool(hf("attention_bias")).unwrap_or(true);
     let residual = if parallel { Residual::Parallel } else { Residual::Serial };
     let c = Decoder { residual, qkv_bias: bias, out_bias: bias, ..c };

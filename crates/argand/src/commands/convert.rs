@@ -38,6 +38,21 @@ pub struct Convert {
     force: bool,
 }
 
+/// What a new file holds.
+struct Written {
+    bytes: u64,
+    tensors: usize,
+    elements: usize,
+}
+
+impl Written {
+    /// A file with all tensors of a checkpoint.
+    fn all(checkpoint: &Checkpoint, bytes: u64) -> Written {
+        let tensors = checkpoint.tensors().len() + checkpoint.foreign_tensors().len();
+        Written { bytes, tensors, elements: checkpoint.tensors().map(TensorInfo::elements).sum() }
+    }
+}
+
 /// Bytes that are copied at a time, between looks at whether to go on.
 const PIECE: usize = 16 << 20;
 
@@ -52,16 +67,16 @@ impl Convert {
         check_output(&checkpoint, &self.output, self.force)?;
         let extension = self.output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let _gentle = interrupt::gentle();
-        let bytes = match extension.as_str() {
+        let written = match extension.as_str() {
             "safetensors" => self.safetensors(&checkpoint)?,
             "gguf" if checkpoint.format() == Format::Gguf => self.gguf(&checkpoint)?,
             "gguf" => self.twin(&checkpoint)?,
             _ => bail!("{} says no format; end its name in .safetensors or .gguf", self.output.display()),
         };
-        self.report(&checkpoint, bytes)
+        self.report(&checkpoint, &written)
     }
 
-    fn safetensors(&self, checkpoint: &Checkpoint) -> Result<u64> {
+    fn safetensors(&self, checkpoint: &Checkpoint) -> Result<Written> {
         let spec = |name: &str, shape: &[usize], dtype: &str| safetensors::TensorSpec {
             name: name.to_string(),
             shape: shape.to_vec(),
@@ -84,11 +99,11 @@ impl Convert {
         let bytes = writer.file_bytes();
         copy(checkpoint, plain, &mut |name, piece| writer.write(name, piece))?;
         writer.finish()?;
-        Ok(bytes)
+        Ok(Written::all(checkpoint, bytes))
     }
 
     /// GGUF of GGUF: the parts of a split model become one file.
-    fn gguf(&self, checkpoint: &Checkpoint) -> Result<u64> {
+    fn gguf(&self, checkpoint: &Checkpoint) -> Result<Written> {
         check_copies(checkpoint)?;
         let spec = |t: &TensorInfo| gguf::TensorSpec { name: t.name.clone(), shape: t.shape.clone(), codec: t.codec };
         let specs = checkpoint.tensors().map(spec).collect();
@@ -96,15 +111,17 @@ impl Convert {
         let bytes = writer.file_bytes();
         copy(checkpoint, |codec| codec, &mut |name, piece| writer.write(name, piece))?;
         writer.finish()?;
-        Ok(bytes)
+        Ok(Written::all(checkpoint, bytes))
     }
 
     /// GGUF of anything else that has a configuration.
-    fn twin(&self, checkpoint: &Arc<Checkpoint>) -> Result<u64> {
+    fn twin(&self, checkpoint: &Arc<Checkpoint>) -> Result<Written> {
         let twin = Twin::of(checkpoint)?;
         if !twin.has_vocabulary() {
-            eprintln!(
-                "there is no tokenizer.json beside the weights: the file has no vocabulary, and reads tokens only"
+            bail!(
+                "{}: there is no tokenizer.json beside the weights, and a GGUF file without a vocabulary is read by none; put \
+                 it there, or write .safetensors",
+                checkpoint.path().display()
             );
         }
         if let [first, rest @ ..] = twin.left_out() {
@@ -121,11 +138,12 @@ impl Convert {
         })?;
         writer.finish()?;
         bar.finish_and_clear();
-        Ok(bytes)
+        let elements = twin.specs().iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+        Ok(Written { bytes, tensors: twin.specs().len(), elements })
     }
 
-    fn report(&self, checkpoint: &Checkpoint, bytes: u64) -> Result<()> {
-        let (tensors, foreign) = (checkpoint.tensors().len(), checkpoint.foreign_tensors().len());
+    fn report(&self, checkpoint: &Checkpoint, written: &Written) -> Result<()> {
+        let Written { bytes, tensors, elements } = *written;
         let (from, output) = (checkpoint.format(), self.output.display());
         let state_dict = checkpoint.metadata().get_str(pytorch::STATE_DICT_KEY);
         if self.json {
@@ -140,13 +158,13 @@ impl Convert {
                 "source_dtypes": stored,
                 "output": self.output,
                 "bytes": bytes,
-                "tensors": tensors + foreign,
-                "elements": checkpoint.tensors().map(TensorInfo::elements).sum::<usize>(),
+                "tensors": tensors,
+                "elements": elements,
             }))?);
         }
         let under = state_dict.map_or(String::new(), |path| format!(", under {path:?}"));
         let size = argand_hub::human_bytes(bytes);
-        ui::out(&format!("{output}: {size}, {} tensors, was {from}{under}\n", tensors + foreign))?;
+        ui::out(&format!("{output}: {size}, {tensors} tensors, was {from}{under}\n"))?;
         let folder = |path: &Path| path.parent().and_then(|folder| std::fs::canonicalize(folder.join(".")).ok());
         let moved = checkpoint.files().next().is_some_and(|file| folder(file) != folder(&self.output));
         let whole = self.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));

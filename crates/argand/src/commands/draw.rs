@@ -44,9 +44,12 @@ impl Draw {
         let opened = Opened::open(&self.model)?;
         let graph = opened.part(self.looking)?.graph;
         if self.plan {
-            let mut program = argand_cpu::lower::lower(&graph).context("the CPU cannot run this model")?;
-            argand_cpu::fuse::fuse(&mut program);
-            return Ok(ui::out(&program.describe())?);
+            for part in graph.parts() {
+                let mut program = argand_cpu::lower::lower(part).context("the CPU cannot run this model")?;
+                argand_cpu::fuse::fuse(&mut program);
+                ui::out(&program.describe())?;
+            }
+            return Ok(());
         }
         let format = match self.format {
             Picture::Text => Format::Text,
