@@ -119,8 +119,8 @@ fn a_model_that_reads_holds_no_conversation() {
         std::fs::copy(format!("{from}/{file}"), folder.path().join(file)).expect("the tiny model is there");
     }
     let vocab: Vec<(String, f64)> = (0..31).map(|i| (char::from(b'A' + i).to_string(), -1.0)).collect();
-    let tokenizer =
-        serde_json::json!({ "version": "1.0", "model": { "type": "Unigram", "unk_id": 2, "vocab": vocab } });
+    let model = serde_json::json!({ "type": "Unigram", "unk_id": 2, "vocab": vocab });
+    let tokenizer = serde_json::json!({ "version": "1.0", "decoder": { "type": "Fuse" }, "model": model });
     std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).expect("a file can be written");
     let load = LoadOptions { exact: true, ..LoadOptions::default() };
     let mut model =
