@@ -13,6 +13,9 @@ use tokenizers::{DecoderWrapper, Encoding, Model as _, PostProcessor as _, PostP
 /// How the token for hidden words is written where tokenizer_config.json does not name it.
 const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
+/// The largest vocabularies have some hundred thousand tokens.
+const MOST_IDS: usize = 1 << 24;
+
 impl Tokenizer {
     /// Loads tokenizer.json from a model directory, and tokenizer_config.json and generation_config.json where present.
     ///
@@ -45,6 +48,10 @@ impl Tokenizer {
         literal.set_encode_special_tokens(true);
         let added = parsing.get_added_tokens_decoder();
         let ids = 1 + added.keys().max().map_or(0, |&id| id as usize);
+        if ids > MOST_IDS {
+            let (key, found) = ("added_tokens".to_owned(), format!("a token with the id {}", ids - 1));
+            return Err(Error::Field { key, found, expected: "ids of a vocabulary, below 2^24" });
+        }
         let special = |id: usize| added.get(&(id as u32)).is_some_and(|token| token.special);
 
         let (prefix, suffix) = frame(library.get_post_processor())?;

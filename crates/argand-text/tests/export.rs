@@ -127,6 +127,15 @@ fn what_no_converter_has_named_is_refused() {
 }
 
 #[test]
+fn an_id_beyond_any_vocabulary_is_refused() {
+    let mut odd = sentence_piece();
+    odd["model"]["vocab"]["<s>"] = json!(u32::MAX);
+    odd["added_tokens"][1]["id"] = json!(u32::MAX);
+    let found = Tokenizer::from_json_bytes(odd.to_string().as_bytes(), None, None).err().unwrap();
+    assert!(matches!(&found, Error::Field { key, .. } if key == "added_tokens"), "{found}");
+}
+
+#[test]
 fn a_folder_without_a_tokenizer_has_no_vocabulary() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(gguf_vocabulary(folder.path(), 8).unwrap().iter().len(), 0);

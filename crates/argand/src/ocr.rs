@@ -102,7 +102,19 @@ impl TextReader {
     /// There is too little memory.
     pub fn page(&mut self, picture: &Picture) -> Result<Vec<Line>, Error> {
         let picture = picture.on_white();
-        self.places(&picture, lines(&picture))
+        let [height, width] = picture.size;
+        // The model saw lines with some room around them.
+        let roomy = |line: Place| {
+            let room = (line.bottom - line.top).div_ceil(10);
+            Place {
+                top: line.top.saturating_sub(room),
+                bottom: (line.bottom + room).min(height),
+                left: line.left.saturating_sub(room),
+                right: (line.right + room).min(width),
+            }
+        };
+        let found = lines(&picture).into_iter().map(roomy).collect();
+        self.places(&picture, found)
     }
 
     /// The text of a picture that is one line.

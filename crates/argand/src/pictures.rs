@@ -41,16 +41,23 @@ pub fn find(given: &[String], list: Option<&Path>) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// Whether all of these are pictures, or directories with some.
-pub fn any(given: &[String]) -> bool {
-    let shows = |path: &Path| match path.is_dir() {
-        true => {
-            let mut found = Vec::new();
-            directory(path, &mut found).is_ok() && !found.is_empty()
-        }
-        false => is_picture(path) && path.is_file(),
+/// Whether pictures are meant by arguments: one of them is called like one, or is a directory. A name that leads nowhere is an error
+/// then, and no text.
+pub fn are_meant(given: &[String]) -> bool {
+    given.iter().map(Path::new).any(|path| is_picture(path) || path.is_dir())
+}
+
+/// Whether pictures are meant by a file: it is one, a directory with some, or a list of their names.
+pub fn are_listed(path: &Path) -> bool {
+    if path.is_dir() {
+        let mut found = Vec::new();
+        return directory(path, &mut found).is_ok() && !found.is_empty();
+    }
+    let names = |text: String| {
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
+        lines.peek().is_some() && lines.all(|line| is_picture(Path::new(line)))
     };
-    !given.is_empty() && given.iter().all(|path| shows(Path::new(path)))
+    is_picture(path) || std::fs::read_to_string(path).is_ok_and(names)
 }
 
 fn is_picture(path: &Path) -> bool {
@@ -58,15 +65,19 @@ fn is_picture(path: &Path) -> bool {
     ENDINGS.contains(&ending.as_str())
 }
 
-/// Each picture of a directory, by name, whatever lies below.
+/// Each picture of a directory, by name, whatever lies below; hidden files and links to directories, which may lead in circles, are
+/// passed over.
 fn directory(path: &Path, all: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
-    let mut paths = entries.map(|e| Ok(e?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    for path in paths {
-        match path.is_dir() {
+    let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
+    entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    entries.sort_by_key(std::fs::DirEntry::path);
+    for entry in entries {
+        interrupt::check()?;
+        let path = entry.path();
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             true => directory(&path, all)?,
-            false if is_picture(&path) => all.push(path),
+            false if is_picture(&path) && !path.is_dir() => all.push(path),
             false => {}
         }
     }
@@ -121,4 +132,36 @@ pub fn each<M, P, R>(
 pub fn json(path: &Path, mut fields: serde_json::Value) -> serde_json::Value {
     fields["file"] = path.display().to_string().into();
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_walked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("below");
+        std::fs::create_dir(&below).unwrap();
+        std::os::unix::fs::symlink("..", below.join("loop")).unwrap();
+        for name in ["b.png", "a.JPG", ".hidden.png", "notes.txt", "below/c.jpeg"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = find(&[folder.path().display().to_string()], None).unwrap();
+        let names: Vec<_> = found.iter().map(|p| p.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.JPG", "b.png", "below/c.jpeg"]);
+    }
+
+    #[test]
+    fn a_name_of_a_picture_that_is_not_there_is_no_text() {
+        let given = |all: &[&str]| are_meant(&all.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+        assert!(given(&["nosuch.png"]) && given(&["a cat", "cat.JPG"]) && given(&["/"]));
+        assert!(!given(&["a cat", "png"]) && !given(&[]));
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.txt");
+        for (text, expected) in [("a.png\n\nb.jpg\n", true), ("a.png\na cat\n", false), ("\n", false)] {
+            std::fs::write(&list, text).unwrap();
+            assert_eq!(are_listed(&list), expected, "{text:?}");
+        }
+    }
 }

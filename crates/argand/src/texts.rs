@@ -65,8 +65,8 @@ impl TextArgs {
     /// Whether what was given are names of pictures.
     pub fn are_pictures(&self) -> bool {
         match &self.file {
-            Some(path) => pictures::any(&[path.display().to_string()]),
-            None => pictures::any(&self.texts),
+            Some(path) => pictures::are_listed(path),
+            None => pictures::are_meant(&self.texts),
         }
     }
 

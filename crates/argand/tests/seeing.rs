@@ -214,6 +214,8 @@ fn classify_and_embed_take_pictures() {
     }
     let ranked = argand(&["embed", &clip, wide, tall, "--similar", "a dog", "--json", "--exact"]).unwrap();
     assert_eq!(list(&json(&ranked)).len(), 2, "{ranked}");
+    let error = argand(&["embed", &clip, wide, "nosuch.png"]).unwrap_err();
+    assert!(error.contains("nosuch.png"), "{error}");
     let texts = argand(&["embed", &clip, "a dog", "--exact"]).unwrap();
     assert!(cosine(&numbers(&json(&texts)["embedding"]), &numbers(&all["text_embeds"][0])) > 0.9999);
 }

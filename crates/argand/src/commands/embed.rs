@@ -33,7 +33,8 @@ enum Pooling {
 
 /// Turn texts or pictures into vectors; what means alike has vectors that point alike
 ///
-/// Models such as CLIP have vectors of pictures too: name pictures (PNG, JPEG) or directories of them instead of texts.
+/// Models such as CLIP have vectors of pictures too: name pictures (PNG, JPEG) or directories of them instead of texts. As soon as an
+/// argument is called like a picture, or is a directory, all are taken for pictures; so is a --file of such names.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   argand embed ./all-MiniLM-L6-v2 \"A cat sleeps.\" \"Ein Kater schläft.\"

@@ -177,7 +177,7 @@ impl Quantize {
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         if checkpoint.format() != Format::Gguf {
             bail!(
-                "{} is {}, and only GGUF can be quantized; make a GGUF file of it first: argand convert",
+                "{} is {}, and only GGUF can be quantized; argand convert makes GGUF files of decoders",
                 checkpoint.path().display(),
                 checkpoint.format()
             );
