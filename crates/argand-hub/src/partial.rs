@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -71,12 +72,26 @@ pub(crate) struct Partial {
     len: u64,
 }
 
+/// Locks the file, or says that another process has. A child that another thread starts holds what was open until its own program
+/// begins, even if it was closed here meanwhile, so the answer is asked for a moment.
+fn lock(file: &File) -> std::result::Result<(), fs::TryLockError> {
+    let mut answer = file.try_lock();
+    for _ in 0..20 {
+        if !matches!(answer, Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        answer = file.try_lock();
+    }
+    answer
+}
+
 impl Partial {
     /// Opens or creates the file and takes up what an earlier try left, up to `keep` bytes.
     pub(crate) fn open(path: &Path, expected: Expected, bytes: u64, keep: u64, config: &Config) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(io_error("create", path))?;
-        file.try_lock().map_err(|reason| match reason {
+        lock(&file).map_err(|reason| match reason {
             fs::TryLockError::WouldBlock => io_error("lock", path)(std::io::Error::other("another process writes it")),
             fs::TryLockError::Error(error) => io_error("lock", path)(error),
         })?;
