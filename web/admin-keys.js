@@ -90,12 +90,14 @@ function ending(key) {
   return expires && expires < Date.now() ? `expired ${day(expires)}` : null;
 }
 
+const each = (period) => (period === "total" ? "in all" : `a ${period ?? "period"}`);
+
 function limitLines(limits) {
   const lines = [];
   if (limits.requests_per_minute) lines.push(`${count(limits.requests_per_minute)} requests a minute`);
   if (limits.tokens_per_minute) lines.push(`${count(limits.tokens_per_minute)} tokens a minute`);
   if (limits.concurrent) lines.push(`${count(limits.concurrent)} at the same time`);
-  if (limits.period_tokens) lines.push(`${count(limits.period_tokens)} tokens a ${limits.period ?? "period"}`);
+  if (limits.period_tokens) lines.push(`${count(limits.period_tokens)} tokens ${each(limits.period)}`);
   return lines.length ? lines : ["none"];
 }
 
@@ -103,26 +105,28 @@ function limitLines(limits) {
 function cost(used, { budget, period }) {
   const spent = used?.cost ?? "0";
   if (!budget) return money(spent);
-  const label = `${money(spent)} of ${money(budget)} a ${period ?? "period"}`;
+  const label = `${money(spent)} of ${money(budget)} ${each(period)}`;
   const bar = h("div", { class: "meter", role: "img", "aria-label": label }, h("span", { class: "a" }));
   // Only a picture: the exact amounts stand beside it.
   bar.firstChild.style.width = `${Math.min(100, (100 * Number(spent)) / Number(budget))}%`;
   return [h("span", { text: label }), bar];
 }
 
-/** The body of the request: empty fields are no limits. */
+/** The body of the request; what is left empty is not sent. */
 function fromForm(form) {
   const value = (name) => form.elements[name].value.trim();
   const limits = Object.fromEntries(NUMBERS.filter((name) => value(name)).map((name) => [name, Number(value(name))]));
   if (value("budget")) limits.budget = value("budget");
-  if (value("period") && (limits.budget || limits.period_tokens)) limits.period = value("period");
-  return {
+  if (limits.budget || limits.period_tokens) limits.period = value("period");
+  const body = {
     name: value("name"),
     owner: value("owner"),
     scopes: [...form.elements.scopes].filter(({ checked }) => checked).map((box) => box.value),
-    models: value("models").split(",").map((name) => name.trim()).filter(Boolean),
-    // The key works on its last day.
-    expires: value("expires") ? `${value("expires")}T23:59:59Z` : null,
     limits,
   };
+  const models = value("models").split(",").map((name) => name.trim()).filter(Boolean);
+  if (models.length) body.models = models;
+  // The key works on its last day.
+  if (value("expires")) body.expires = `${value("expires")}T23:59:59Z`;
+  return body;
 }

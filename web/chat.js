@@ -25,7 +25,7 @@ const sidebar = new Sidebar({
   rename: async (id, title) => {
     const found = await load(id);
     found.head.title = title;
-    await store.save(found.head);
+    await keep(found);
     showTitle();
   },
   remove: removeChat,
@@ -50,7 +50,7 @@ const thread = new Thread({
   },
   choose: (id) => {
     chat.choose(id);
-    store.save(chat.head);
+    keep(chat);
     show();
   },
   askKey: async (message) => {
@@ -96,7 +96,7 @@ async function run(message) {
   location.hash = mine.head.id;
   show();
   thread.toEnd();
-  await store.save(mine.head, [mine.messages.get(message.parent), message]);
+  await keep(mine, [mine.messages.get(message.parent), message]);
   sidebar.refresh();
 
   let saved = Date.now();
@@ -104,7 +104,7 @@ async function run(message) {
   const changed = () => {
     if (Date.now() - saved > SAVE_EVERY) {
       saved = Date.now();
-      store.save(mine.head, [message]);
+      keep(mine, [message]);
     }
     // As often as the screen is drawn, however fast the tokens come.
     if (!drawn || chat !== mine) return;
@@ -116,7 +116,7 @@ async function run(message) {
   };
   await answer(mine.head.options, mine.before(message), message, controller.signal, changed);
   running.delete(mine.head.id);
-  await store.save(mine.head, [message]);
+  await keep(mine, [message]);
   if (chat === mine) {
     thread.grown(mine, message, "");
     showState();
@@ -125,6 +125,19 @@ async function run(message) {
   sidebar.mark(chat.head.id, running.keys());
   if (message.error?.way === "key" && !key.value && (await enterKey(message.error.text))) thread.acts.regenerate(message);
   else if (modelOf(message.model)?.state !== "loaded" && !message.error) loadModels();
+}
+
+let refused = false;
+
+/** Saves a conversation, unless it was deleted meanwhile. A browser that is full says so once, and the page goes on. */
+async function keep(mine, messages = []) {
+  if (mine.removed) return;
+  try {
+    await store.save(mine.head, messages);
+  } catch (error) {
+    if (!refused) toast(`The browser does not keep this conversation: ${error?.message ?? "it gives no reason"}`);
+    refused = true;
+  }
 }
 
 function waitingFor(message) {
@@ -144,6 +157,8 @@ function stop() {
 
 // The open conversation
 
+let opening = null;
+
 async function load(id) {
   if (chat.head.id === id) return chat;
   const live = running.get(id);
@@ -158,7 +173,9 @@ async function load(id) {
 }
 
 async function open(id) {
+  const asked = (opening = {});
   const found = await load(id);
+  if (asked !== opening) return; // Another one was chosen meanwhile.
   if (!found) return startNew();
   if (found === chat && thread.views.size) return;
   thread.clear();
@@ -169,6 +186,7 @@ async function open(id) {
 }
 
 function startNew() {
+  opening = null;
   if (location.hash) history.pushState(null, "", location.pathname + location.search);
   thread.clear();
   chat = Chat.start(lastOptions());
@@ -180,11 +198,13 @@ function startNew() {
 
 async function removeChat(id) {
   const gone = await load(id);
+  gone.removed = true;
   running.get(id)?.controller.abort();
   await store.remove(id);
   if (chat.head.id === id) startNew();
   await sidebar.refresh();
   const undo = async () => {
+    gone.removed = false;
     await store.save(gone.head, [...gone.messages.values()]);
     await sidebar.refresh();
   };
@@ -202,7 +222,7 @@ function show() {
 function showState() {
   const model = modelOf(chat.head.options.model);
   composer.set({ busy: busy(), sees: Boolean(model?.capabilities?.includes("vision")) });
-  $("#counter").textContent = spent(model);
+  showSpent(model);
   $("#edit-options").classList.toggle("set", isSet(chat.head.options));
   sidebar.mark(chat.head.id, running.keys());
   showTitle();
@@ -215,17 +235,22 @@ function showTitle() {
 }
 
 /** How full the model's memory is, and what the conversation has cost, alternatives included. */
-function spent(model) {
+function showSpent(model) {
   const last = chat.path().findLast(({ usage }) => usage)?.usage;
-  if (!last) return "";
-  const used = last.prompt + last.completion;
-  const parts = [model?.context_length ? `${count(used)} of ${compact(model.context_length)} tokens` : `${count(used)} tokens`];
+  const used = last ? last.prompt + last.completion : 0;
+  const most = model?.context_length;
+  const counter = $("#counter");
+  // Nearly full: what comes next may be refused or cut off.
+  counter.classList.toggle("near", used > 0.9 * most);
+  counter.textContent = "";
+  if (!last) return;
+  const parts = [most ? `${count(used)} of ${compact(most)} tokens` : `${count(used)} tokens`];
   const sums = new Map();
   for (const { usage } of chat.messages.values()) {
     if (usage?.cost) sums.set(usage.cost.currency, addDecimals(sums.get(usage.cost.currency) ?? "0", usage.cost.amount));
   }
   for (const [currency, sum] of sums) parts.push(money(sum, currency));
-  return parts.join(" · ");
+  counter.textContent = parts.join(" · ");
 }
 
 // Models and the key
@@ -305,7 +330,7 @@ async function importFile({ target }) {
   if (!file) return;
   try {
     const found = importJson(await file.text());
-    for (const each of found) await store.save(each.head, [...each.messages.values()]);
+    for (const each of found) await keep(each, [...each.messages.values()]);
     await sidebar.refresh();
     toast(`Read ${found.length} conversation${found.length === 1 ? "" : "s"}.`);
   } catch (error) {
@@ -340,10 +365,11 @@ function wire() {
   });
   addEventListener("hashchange", () => (location.hash ? open(location.hash.slice(1)) : startNew()));
   document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
     if ((event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "k") {
       event.preventDefault();
       startNew();
-    } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+    } else if (event.key === "Escape") {
       if (document.body.classList.contains("unfolded")) foldSidebar(true);
       else stop();
     }
@@ -352,7 +378,7 @@ function wire() {
 
 function keepOptions() {
   remember(chat.head.options);
-  if (chat.messages.size) store.save(chat.head);
+  if (chat.messages.size) keep(chat);
   showState();
 }
 

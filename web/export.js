@@ -27,16 +27,23 @@ export function exportMarkdown(chat) {
 }
 
 const isText = (value) => typeof value === "string";
+const isList = (value, holds) => value === undefined || (Array.isArray(value) && value.every(holds));
+
+/** Whether a message of a file is one that the page can show. A parent is older than its child, so there are no rings. */
+function isMessage({ id, content, role, parent, conversation, reasoning, tools, pictures, at }, belongs) {
+  return isText(id) && isText(content) && isText(reasoning ?? "") && Number.isFinite(at) && conversation === belongs
+    && ["user", "assistant"].includes(role) && (parent === null || (isText(parent) && parent < id))
+    && isList(tools, (call) => isText(call?.name) && isText(call.arguments))
+    && isList(pictures, (picture) => isText(picture?.url) && isText(picture.name) && picture.width > 0 && picture.height > 0);
+}
 
 /** The conversations of a file that `exportJson` wrote; throws with a reason if it is none. */
 export function importJson(text) {
   const { format, conversations } = JSON.parse(text);
   if (format !== FORMAT || !Array.isArray(conversations)) throw new Error("this is no export of conversations");
   return conversations.map(({ messages, ...head }) => {
-    const sound = isText(head.id) && isText(head.title) && head.options && head.chosen && Array.isArray(messages)
-      && messages.every(({ id, content, role, parent, conversation }) =>
-        isText(id) && isText(content) && ["user", "assistant"].includes(role) && conversation === head.id
-        && (parent === null || (isText(parent) && parent < id)));
+    const sound = isText(head.id) && isText(head.title) && Number.isFinite(head.updated) && head.options && head.chosen
+      && Array.isArray(messages) && messages.every((message) => isMessage(message, head.id));
     if (!sound) throw new Error(`a conversation in it is damaged: ${head.title ?? head.id}`);
     return new Chat(head, messages);
   });

@@ -4,7 +4,7 @@
 const DEPTH = 24;
 const SPACE = /^\s?$/u;
 const PUNCTUATION = /^[\p{P}\p{S}]$/u;
-const PLAIN = /[^\\`*_~[\]!<\nhm$]+/y;
+const PLAIN = /[^\\`*_~[\]!<\nh$]+/y;
 const TARGET = /\]\([ \t]{0,8}(?:<([^<>\n]*)>|((?:[^\s()\\]|\\.)*(?:\([^\s()]*\)[^\s()]*)*))(?:[ \t]{1,8}"([^"\n]*)")?[ \t]{0,8}\)/y;
 const ANGLED = /<((?:https?:\/\/|mailto:)[^\s<>]+)>/y;
 const BARE = /https?:\/\/[^\s<>"'`\]]+/y;

@@ -125,7 +125,6 @@ function list(lines, at, depth) {
       end += 1;
     }
   }
-  // A blank line before what is no item of this list belongs to nobody.
   return [{ kind: "list", ordered: /\d/.test(mark), start: parseInt(mark, 10), items, loose }, end];
 }
 
@@ -153,6 +152,8 @@ function table(lines, at) {
 
 /** Shows `text` in `element`, touching only the blocks that are not there already. */
 export function update(element, text) {
+  if (element.source === text) return;
+  element.source = text;
   const wanted = parse(text);
   const shown = element.blocks ?? [];
   let same = 0;

@@ -58,9 +58,11 @@ export class MessageView {
     const busy = message.state === "waiting" || message.state === "streaming";
     this.element.classList.toggle("busy", busy);
     this.element.setAttribute("aria-busy", String(busy));
-    // While tokens arrive the foot stays as it is: it costs more than the token.
-    if (!busy || this.footState !== message.state) this.updateFoot(chat, busy);
-    this.footState = message.state;
+    // The foot is built only when it says something else: it costs more than a token.
+    const { ids, at } = chat.alternatives(message);
+    const says = `${message.state} ${at}/${ids.length}`;
+    if (says !== this.says) this.updateFoot(chat, busy);
+    this.says = says;
   }
 
   updateAnswer(status) {

@@ -28,9 +28,7 @@ export class Thread {
       this.views.delete(id);
     }
     for (const message of path) {
-      const view = this.views.get(message.id);
-      if (!view) this.views.set(message.id, new MessageView(message, this.acts));
-      else view.footState = null;
+      if (!this.views.has(message.id)) this.views.set(message.id, new MessageView(message, this.acts));
       this.views.get(message.id).update(chat, status);
     }
     // In one go, and only what is not in its place: a conversation may be long.

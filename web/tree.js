@@ -3,11 +3,14 @@
 
 const ROOT = "root";
 
-/** Sorts by time of making, unique on this machine; `crypto.randomUUID` is missing on plain HTTP. */
+let latest = 0;
+
+/** Sorts by time of making, also within a millisecond; `crypto.randomUUID` is missing on plain HTTP. */
 export function makeId() {
+  latest = Math.max(Date.now(), latest + 1);
   const random = crypto.getRandomValues(new Uint8Array(8));
   const tail = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return Date.now().toString(36).padStart(9, "0") + tail;
+  return latest.toString(36).padStart(9, "0") + tail;
 }
 
 export class Chat {

@@ -59,7 +59,7 @@ class Desk:
         if key:
             self.page.add_init_script(f"localStorage.getItem('argand.key') ?? localStorage.setItem('argand.key', '{key}')")
         self.page.goto(self.url + path)
-        if path == "/" and key:
+        if path.endswith("/") and key:
             expect(self.page.locator("#model option")).not_to_have_count(0)
         return self.page
 

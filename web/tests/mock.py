@@ -141,6 +141,7 @@ class Handler(BaseHTTPRequestHandler):
     # Routes
 
     def do_GET(self):
+        self.path = self.path.removeprefix("/some/prefix")
         address = urlsplit(self.path)
         path, query = address.path, {name: values[0] for name, values in parse_qs(address.query).items()}
         if path == "/mock/requests":
@@ -162,6 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.page(path)
 
     def do_POST(self):
+        self.path = self.path.removeprefix("/some/prefix")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         body = json.loads(body) if body else {}
         if self.path == "/mock/reset":

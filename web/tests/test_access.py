@@ -169,9 +169,10 @@ def print_shows_the_words_and_no_controls(desk):
     page = desk.chat()
     desk.ask("markdown")
     page.emulate_media(media="print")
-    for hidden in ("#sidebar", "#composer", "main > header"):
+    for hidden in ("#sidebar", "#composer", "#model", ".skip"):
         expect(page.locator(hidden)).to_be_hidden()
     expect(desk.answers.last.locator(".body")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("markdown")
     # Nothing is cut off at the height of the window.
     assert page.evaluate("document.documentElement.scrollHeight > innerHeight")
 
