@@ -19,8 +19,8 @@ FILE_LINES = 1000
 TABLES: set[str] = set()
 PAGES, PAGE_LINES = "crates/argand-models/src/pages/", 120
 RUN_LINES, DUPLICATED_PERCENT = 6, 5.0
-# Six of them read PNG and JPEG, which nobody should write anew.
-PACKAGES = 156
+# Six of them read PNG and JPEG, which nobody should write anew, and seven are a machine for grammars and what it stands on.
+PACKAGES = 163
 # Kernels may use `unsafe`, and the one file that maps others into memory.
 UNSAFE_ALLOWED = ("crates/argand-kernels/", "crates/argand-cpu/", "crates/argand-weights/src/source.rs")
 SOURCE = (".rs", ".py", ".sh")

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::constraint::TokenSet;
 use crate::pages::{PagePool, PageTable, PageUse};
 use crate::request::{AddError, Event, Request, SeqId, SessionId, Usage};
 use crate::runner::{Limits, Memory, RunError, Runner, SeqRows, Source, StepBatch};
-use crate::sampler::{Logprobs, SampleError, Sampler};
+use crate::sampler::{Logprobs, Sampler};
 use crate::schedule::Work;
 use crate::sequence::Sequence;
 use crate::session::Sessions;
@@ -49,7 +50,7 @@ pub struct Engine<R> {
     pub(crate) seqs: BTreeMap<SeqId, Sequence>,
     pub(crate) sessions: Sessions,
     pub(crate) steps: u64,
-    sampler: Sampler,
+    chooser: Chooser,
     next: u64,
     batch: Buffers,
     /// Events of a step whose run failed.
@@ -106,7 +107,7 @@ impl<R: Runner> Engine<R> {
             options,
             seqs: BTreeMap::new(),
             sessions: Sessions::default(),
-            sampler: Sampler::new(),
+            chooser: Chooser::default(),
             next: 0,
             steps: 0,
             batch: Buffers::default(),
@@ -285,7 +286,7 @@ impl<R: Runner> Engine<R> {
             // Collecting the rows first keeps the iterator aligned when a draft is cut short.
             let rows: Vec<&[f32]> = rows.collect();
             if let Some(reason) =
-                choose(seq, &rows, &work.draft, &mut self.sampler, &mut self.pool, self.limits.context, events)
+                choose(seq, &rows, &work.draft, &mut self.chooser, &mut self.pool, self.limits.context, events)
             {
                 finished.push((work.id, reason));
             }
@@ -334,7 +335,7 @@ fn choose(
     seq: &mut Sequence,
     rows: &[&[f32]],
     draft: &[u32],
-    sampler: &mut Sampler,
+    chooser: &mut Chooser,
     pool: &mut PagePool,
     context: usize,
     events: &mut Vec<Event>,
@@ -342,10 +343,10 @@ fn choose(
     let mut accepted = 0;
     let mut finish = None;
     for row in rows {
-        let (id, logprobs) = match sample(seq, row, sampler) {
+        let (id, logprobs) = match chooser.choose(seq, row) {
             Ok(chosen) => chosen,
-            Err(error) => {
-                finish = Some(Finish::Failed(error));
+            Err(reason) => {
+                finish = Some(reason);
                 break;
             }
         };
@@ -365,8 +366,20 @@ fn choose(
     finish
 }
 
-fn sample(seq: &Sequence, logits: &[f32], sampler: &mut Sampler) -> Result<(u32, Option<Logprobs>), SampleError> {
-    let id = sampler.sample(&seq.sampling, logits, &seq.context())?;
-    let logprobs = seq.logprobs.map(|top| sampler.logprobs(logits, id, top, seq.tokens.len())).transpose()?;
-    Ok((id, logprobs))
+/// Scratch memory of the choice of a token.
+#[derive(Default)]
+struct Chooser {
+    sampler: Sampler,
+    allowed: TokenSet,
+}
+
+impl Chooser {
+    fn choose(&mut self, seq: &mut Sequence, logits: &[f32]) -> Result<(u32, Option<Logprobs>), Finish> {
+        let constrained = seq.allow(logits.len(), &mut self.allowed)?;
+        let allowed = constrained.then_some(&self.allowed);
+        let chosen = self.sampler.sample_among(&seq.sampling, logits, allowed, &seq.context());
+        let id = chosen.map_err(Finish::Failed)?;
+        let logprobs = seq.logprobs.map(|top| self.sampler.logprobs(logits, id, top, seq.tokens.len()));
+        Ok((id, logprobs.transpose().map_err(Finish::Failed)?))
+    }
 }

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod constraint;
 mod encoder;
 mod engine;
 pub mod labels;
@@ -29,6 +30,7 @@ pub mod stop;
 pub mod twin;
 pub mod vision;
 
+pub use constraint::{Constraint, ConstraintError, TokenSet};
 pub use encoder::{Encoder, both_ways};
 pub use engine::{Engine, EngineOptions, EngineUse};
 pub use listen::SpeechDetector;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use std::sync::Arc;
 
+use crate::constraint::Constraint;
 use crate::lookup::LookupOptions;
 use crate::picture::PictureRows;
 use crate::sampler::{Logprobs, Sampling, SamplingError};
@@ -50,6 +51,8 @@ pub struct Request {
     pub namespace: u64,
     /// Decoder of the generated text; needed for stop strings, and for text in events.
     pub text: Option<Box<dyn TextStream>>,
+    /// What may be said. The sequence ends with [`Finish::Whole`] where nothing can follow.
+    pub constraint: Option<Box<dyn Constraint>>,
 }
 
 impl Request {
@@ -68,6 +71,7 @@ impl Request {
             session: None,
             namespace: 0,
             text: None,
+            constraint: None,
         }
     }
 }

@@ -197,7 +197,8 @@ impl<R: Runner> Engine<R> {
             let Some(lookup) = &mut seq.lookup else {
                 continue;
             };
-            let draft = lookup.propose(&seq.tokens, room);
+            let draft = lookup.propose(&seq.tokens, room).to_vec();
+            let draft = seq.permitted(&draft);
             // The page to be written is the sequence's own since its row was reserved, so no copy can be asked for here.
             if !draft.is_empty() && self.pool.reserve(&mut seq.table, 1 + draft.len()).is_ok() {
                 work.draft = draft.to_vec();

@@ -1,5 +1,6 @@
 //! One sequence on its way: its tokens, its pages, and what to do with the next token.
 
+use crate::constraint::{Constraint, TokenSet};
 use crate::lookup::Lookup;
 use crate::pages::{PagePool, PageTable};
 use crate::picture::{Course, PictureRows};
@@ -34,6 +35,7 @@ pub(crate) struct Sequence {
     seed: u64,
     stream: u64,
     text: Option<Box<dyn TextStream>>,
+    constraint: Option<Box<dyn Constraint>>,
     stops: StopStream,
 }
 
@@ -62,6 +64,7 @@ impl Sequence {
             seed: request.seed,
             stream: request.stream,
             text: request.text,
+            constraint: request.constraint,
         }
     }
 
@@ -105,6 +108,33 @@ impl Sequence {
         SampleContext { history: &self.tokens, prompt: self.prompt, seed: self.seed, stream: self.stream }
     }
 
+    /// Puts the tokens that may be chosen next into `allowed`. False when it is free to say anything.
+    ///
+    /// # Errors
+    /// Why the sequence ends, if nothing may be chosen.
+    pub fn allow(&mut self, vocab: usize, allowed: &mut TokenSet) -> Result<bool, Finish> {
+        let Some(constraint) = &mut self.constraint else {
+            return Ok(false);
+        };
+        if constraint.must_end() {
+            return Err(Finish::Whole);
+        }
+        allowed.clear(vocab);
+        constraint.allow(allowed).map_err(Finish::Constraint)?;
+        let may_end = constraint.may_end();
+        self.rules.tokens.iter().for_each(|token| allowed.set(*token, may_end));
+        Ok(true)
+    }
+
+    /// The beginning of a draft that could be chosen.
+    pub fn permitted<'a>(&mut self, draft: &'a [u32]) -> &'a [u32] {
+        let Some(constraint) = &mut self.constraint else {
+            return draft;
+        };
+        let end = draft.iter().position(|token| self.rules.tokens.contains(token)).unwrap_or(draft.len());
+        &draft[..constraint.accepts(&draft[..end]).min(end)]
+    }
+
     /// Takes a chosen token. Returns why the sequence ends with it, if it does.
     pub fn accept(
         &mut self,
@@ -118,10 +148,16 @@ impl Sequence {
         if self.rules.tokens.contains(&id) {
             return Some(Finish::StopToken(id));
         }
+        let whole = match self.constraint.as_mut().map(|c| c.accept(id).map(|()| c.must_end())) {
+            Some(Err(error)) => return Some(Finish::Constraint(error)),
+            whole => whole == Some(Ok(true)),
+        };
         let piece = self.text.as_mut().map(|t| self.stops.push(&t.push(id))).unwrap_or_default();
         events.push(Event::Token { seq: self.id, id, text: piece.text, logprobs });
         if let Some(hit) = piece.hit {
             Some(Finish::StopString(self.rules.strings[hit].clone()))
+        } else if whole {
+            Some(Finish::Whole)
         } else if self.rules.max_tokens.is_some_and(|m| self.usage.completion_tokens >= m) {
             Some(Finish::MaxTokens)
         } else {

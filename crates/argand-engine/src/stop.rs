@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::constraint::ConstraintError;
 use crate::sampler::SampleError;
 
 /// What ends a sequence besides the context limit.
@@ -38,17 +39,21 @@ pub enum Finish {
         /// Pages of the pool.
         pages: usize,
     },
+    /// The output is what the constraint asks for, and nothing can follow.
+    Whole,
     /// No token could be chosen.
     Failed(SampleError),
+    /// The constraint could not go on.
+    Constraint(ConstraintError),
 }
 
 impl Finish {
     /// The `finish_reason` of OpenAI's API; none for failures, which are errors there.
     pub fn openai(&self) -> Option<&'static str> {
         match self {
-            Self::StopToken(_) | Self::StopString(_) => Some("stop"),
+            Self::StopToken(_) | Self::StopString(_) | Self::Whole => Some("stop"),
             Self::MaxTokens | Self::Context(_) => Some("length"),
-            Self::OutOfPages { .. } | Self::Failed(_) => None,
+            Self::OutOfPages { .. } | Self::Failed(_) | Self::Constraint(_) => None,
         }
     }
 }
@@ -63,7 +68,9 @@ impl std::fmt::Display for Finish {
             Self::OutOfPages { needed, pages } => {
                 write!(f, "the sequence needs {needed} pages of memory and the pool has {pages}")
             }
+            Self::Whole => write!(f, "the output is whole and nothing can follow"),
             Self::Failed(error) => error.fmt(f),
+            Self::Constraint(error) => error.fmt(f),
         }
     }
 }

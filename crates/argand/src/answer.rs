@@ -116,7 +116,7 @@ impl<'m> Answer<'m> {
             return Some(self.advance().inspect_err(|_| self.stop()));
         }
         match self.finish().cloned() {
-            Some(finish @ (Finish::OutOfPages { .. } | Finish::Failed(_))) if !self.closed => {
+            Some(finish @ (Finish::OutOfPages { .. } | Finish::Failed(_) | Finish::Constraint(_))) if !self.closed => {
                 self.closed = true;
                 Some(Err(Error::Ended(finish)))
             }

@@ -193,6 +193,7 @@ impl GenerationArgs {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             lookup: self.lookup.then(LookupOptions::default),
+            grammar: None,
         })
     }
 }

@@ -19,6 +19,9 @@ pub enum Error {
     /// The request was refused.
     #[error(transparent)]
     Request(#[from] argand_engine::AddError),
+    /// What the answer was to look like cannot be followed.
+    #[error(transparent)]
+    Grammar(#[from] argand_grammar::GrammarError),
     /// A step failed.
     #[error(transparent)]
     Run(#[from] argand_engine::runner::RunError),

@@ -34,6 +34,7 @@ mod ocr;
 
 pub use answer::{Answer, Timing};
 pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
+pub use argand_grammar::Grammar;
 pub use argand_graph::Pool;
 pub use argand_hub::{Progress, Silent};
 pub use argand_image::{Picture, Pixels, Place, open as open_picture};

@@ -6,6 +6,7 @@ use argand_engine::{
     CpuRunner, Engine, EngineOptions, LoadOptions, Loading, LookupOptions, Request, Sampling, SeqId, SessionId,
     StopRules, TextStream,
 };
+use argand_grammar::{Compiled, Grammar, Grammars};
 use argand_graph::Graph;
 use argand_hub::{Progress, Silent, Store};
 use argand_image::Picture;
@@ -39,6 +40,8 @@ pub struct Generation {
     pub ignore_eos: bool,
     /// Draft tokens that the text so far suggests and check several in one step. It changes speed only.
     pub lookup: Option<LookupOptions>,
+    /// What an answer looks like; none for free text. Where a prompt ends inside of a `<think>`, the thought is free and ends before.
+    pub grammar: Option<Grammar>,
 }
 
 impl Default for Generation {
@@ -51,6 +54,7 @@ impl Default for Generation {
             stop: Vec::new(),
             ignore_eos: false,
             lookup: None,
+            grammar: None,
         }
     }
 }
@@ -62,6 +66,8 @@ pub struct Model {
     name: String,
     graph: Graph,
     tokenizer: Tokenizer,
+    /// Made with the first answer that has a grammar.
+    grammars: Option<Grammars>,
     template: Result<ChatTemplate, TemplateError>,
     pub(crate) engine: Engine<CpuRunner>,
     file_bytes: u64,
@@ -155,6 +161,7 @@ impl Model {
             name,
             graph,
             tokenizer,
+            grammars: None,
             template,
             engine,
             file_bytes,
@@ -366,7 +373,10 @@ impl Model {
     }
 
     fn add(&mut self, what: Request, session: Option<SessionId>, decoder: StreamDecoder) -> Result<SeqId, Error> {
-        let Generation { sampling, seed, max_tokens, stop, ignore_eos, lookup } = self.generation.clone();
+        let Generation { sampling, seed, max_tokens, stop, ignore_eos, lookup, grammar } = self.generation.clone();
+        let compiled = grammar.map(|grammar| self.compile(grammar, &what.prompt)).transpose()?;
+        // A grammar's text is all that is written, a first blank included.
+        let decoder = if compiled.is_some() { decoder.continuing() } else { decoder };
         let tokens = if ignore_eos { Default::default() } else { self.tokenizer.eog().clone() };
         let request = Request {
             sampling,
@@ -376,9 +386,21 @@ impl Model {
             session,
             pictures: self.seen().map_or(Vec::new(), |(_, shown)| shown.iter().map(|s| Arc::clone(&s.rows)).collect()),
             text: Some(Box::new(Decoder(decoder))),
+            constraint: compiled.map(|compiled| compiled.constraint()),
             ..what
         };
         Ok(self.engine.add(request)?)
+    }
+
+    fn compile(&mut self, grammar: Grammar, prompt: &[u32]) -> Result<Compiled, Error> {
+        let grammars = match self.grammars.take() {
+            Some(grammars) => grammars,
+            None => Grammars::new(&self.tokenizer)?,
+        };
+        let grammars = self.grammars.insert(grammars);
+        let last = &prompt[prompt.len().saturating_sub(8)..];
+        let thinks = self.tokenizer.decode(last, false).trim_end().ends_with("<think>");
+        Ok(grammars.compile(&if thinks { grammar.after("</think>") } else { grammar })?)
     }
 
     pub(crate) fn remember_answer(&mut self, text: String) {

@@ -10,6 +10,7 @@ mod stages;
 pub use params::{HF_ORDER, LLAMA_CPP_ORDER, Sampling, SamplingError, Stage};
 pub use philox::{philox4x32_10, uniform};
 
+use crate::constraint::TokenSet;
 use serde::Serialize;
 use stages::Candidates;
 
@@ -40,7 +41,9 @@ pub enum SampleError {
         position: usize,
     },
     /// Every token is forbidden.
-    #[error("no token is allowed at position {position}: every logit is negative infinity")]
+    #[error(
+        "no token is allowed at position {position}: every logit is negative infinity, or forbidden by the constraint"
+    )]
     Nothing {
         /// Position that was to be chosen.
         position: usize,
@@ -89,8 +92,25 @@ impl Sampler {
         logits: &[f32],
         context: &SampleContext<'_>,
     ) -> Result<u32, SampleError> {
+        self.sample_among(params, logits, None, context)
+    }
+
+    /// Chooses the next token among `allowed`, all if none: the others have no part in any stage, and no bias brings them back.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn sample_among(
+        &mut self,
+        params: &Sampling,
+        logits: &[f32],
+        allowed: Option<&TokenSet>,
+        context: &SampleContext<'_>,
+    ) -> Result<u32, SampleError> {
         let position = context.history.len();
         self.load(logits, position)?;
+        if let Some(allowed) = allowed {
+            self.candidates.keep(allowed);
+        }
         for stage in params.active() {
             self.apply(stage, params, context);
         }

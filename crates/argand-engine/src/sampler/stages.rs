@@ -3,6 +3,7 @@
 //! Every operation works in one buffer and in time linear in the tokens in play: sets are found by selection, never by
 //! sorting the vocabulary. At least one token always stays.
 
+use crate::constraint::TokenSet;
 use std::cmp::Ordering;
 
 /// Logits that are skipped together when none of them can be selected; small enough to stay in registers.
@@ -45,6 +46,30 @@ impl Candidates {
         match logits.iter().map(|l| u32::from(bad(l))).sum::<u32>() {
             0 => Ok(()),
             _ => Err(logits.iter().position(bad).unwrap_or_default() as u32),
+        }
+    }
+
+    /// Takes all tokens but these out of play, while the vocabulary is whole.
+    pub fn keep(&mut self, allowed: &TokenSet) {
+        // Few tokens go into a list, which later stages then walk instead of the vocabulary.
+        if allowed.count() <= BLOCK {
+            self.whole = false;
+            let logit = |id: u32| self.logits.get(id as usize).map(|&logit| Candidate { id, logit });
+            self.items.extend(allowed.iter().filter_map(logit));
+            return;
+        }
+        let words = allowed.words().iter().copied().chain(std::iter::repeat(0));
+        for (logits, word) in self.logits.chunks_mut(32).zip(words) {
+            match word {
+                u32::MAX => {}
+                0 => logits.fill(f32::NEG_INFINITY),
+                _ => {
+                    let bits = (0..32).map(|i| word >> i & 1 == 1);
+                    for (logit, _) in logits.iter_mut().zip(bits).filter(|(_, bit)| !bit) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
-use argand::{Answer, Finish};
+use argand::{Answer, Finish, Generation, Grammar};
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Answer one prompt; nothing but the answer goes to standard output
 #[derive(clap::Args)]
@@ -15,6 +15,8 @@ use std::path::PathBuf;
   git diff | argand run qwen2.5-coder:1.5b --system \"Write a commit message.\"
   argand run model.gguf --raw \"def fibonacci(n):\" -n 64 --stop $'\\n\\n'
   argand run smollm2 --file question.txt --json | jq .usage
+  argand run smollm2 --json-schema person.json \"Invent a person.\" | jq .name
+  argand run smollm2 --regex '(yes|no)' \"Is water wet?\"
   argand run ./flan-t5-small \"translate English to German: The house is wonderful.\"")]
 pub struct Run {
     /// Model: a catalogue name, a path, or OWNER/NAME of the hub
@@ -31,6 +33,15 @@ pub struct Run {
     /// Write one JSON object with the answer, its cost and its speed
     #[arg(long)]
     json: bool,
+    /// Answer with JSON that this schema describes, whatever the model would say
+    #[arg(long, value_name = "FILE", help_heading = "Form of the answer")]
+    json_schema: Option<PathBuf>,
+    /// Answer with a text of this grammar (Lark)
+    #[arg(long, value_name = "FILE", conflicts_with = "json_schema", help_heading = "Form of the answer")]
+    grammar: Option<PathBuf>,
+    /// Answer with a text that this regular expression matches
+    #[arg(long, value_name = "REGEX", conflicts_with_all = ["json_schema", "grammar"], help_heading = "Form of the answer")]
+    regex: Option<String>,
     /// Tell the speed on standard error
     #[arg(long)]
     stats: bool,
@@ -44,7 +55,9 @@ pub struct Run {
 
 impl Run {
     pub fn run(self) -> Result<()> {
-        let generation = self.generation.generation()?;
+        let grammar = self.form()?;
+        let form = grammar.is_some();
+        let generation = Generation { grammar, ..self.generation.generation()? };
         let options = self.load.options()?;
         let prompt = self.prompt()?;
         if prompt.trim().is_empty() {
@@ -70,6 +83,11 @@ impl Run {
             true => ui::out_json(&report(&answer))?,
             false => ui::out("\n")?,
         }
+        if form && matches!(answer.finish(), Some(Finish::MaxTokens | Finish::Context(_))) {
+            eprintln!(
+                "[the answer was cut, so it has not the form that was asked for; --max-tokens allows a longer one]"
+            );
+        }
         if let Some(note) = context_note(&answer, context, "a larger one is asked for with --context TOKENS") {
             eprintln!("{note}");
         }
@@ -77,6 +95,22 @@ impl Run {
             eprintln!("{}", stats(&answer));
         }
         Ok(interrupt::check()?)
+    }
+
+    /// What the answer is to look like.
+    fn form(&self) -> Result<Option<Grammar>> {
+        let read = |what: &str, path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the {what} from {}", path.display()))
+        };
+        Ok(match (&self.json_schema, &self.grammar, &self.regex) {
+            (Some(path), ..) => {
+                let schema = serde_json::from_str(&read("schema", path)?);
+                Some(Grammar::Schema(schema.with_context(|| format!("the schema in {} is no JSON", path.display()))?))
+            }
+            (_, Some(path), _) => Some(Grammar::Lark(read("grammar", path)?)),
+            (.., Some(regex)) => Some(Grammar::Regex(regex.clone())),
+            _ => None,
+        })
     }
 
     fn prompt(&self) -> Result<String> {
