@@ -21,6 +21,8 @@ const keys = new KeyTable(attempt);
 const usage = new UsageView(attempt);
 
 let asking = null;
+// Nobody is asked again and again: who dismissed the question finds the button.
+let dismissed = false;
 
 /** Does something with the server and says what went wrong, if anything. True if it worked. */
 async function attempt(work) {
@@ -41,6 +43,7 @@ async function attempt(work) {
 function enterKey(reason) {
   asking ??= askForKey(reason, "").then((given) => {
     asking = null;
+    dismissed = !given;
     if (!given) return;
     key.set(given);
     loadAll();
@@ -76,11 +79,11 @@ function showFigures({ version, uptime_seconds: up, requests, tokens, rates }) {
     h("div", { class: "card" }, h("span", { text: title }), h("strong", { text: value }), h("small", { text: more }))));
 }
 
-/** Asks again and again; a hidden page and an open question for the key wait. */
+/** Asks again and again, while someone looks and there is a key to ask with. */
 async function watch() {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY));
-    if (!document.hidden && !asking && key.value) await attempt(poll);
+    if (!document.hidden && !asking && !dismissed && key.value) await attempt(poll);
   }
 }
 

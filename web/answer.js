@@ -74,8 +74,8 @@ function take(event, message, clock) {
     message.content += delta.content;
   }
   for (const part of delta.tool_calls ?? []) {
-    const call = (message.tools[part.index ?? message.tools.length] ??= { id: "", name: "", arguments: "" });
-    call.id ||= part.id ?? "";
+    let call = message.tools.find(({ index }) => index === (part.index ?? 0));
+    if (!call) message.tools.push((call = { index: part.index ?? 0, name: "", arguments: "" }));
     call.name += part.function?.name ?? "";
     call.arguments += part.function?.arguments ?? "";
   }

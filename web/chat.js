@@ -54,7 +54,8 @@ const thread = new Thread({
     show();
   },
   askKey: async (message) => {
-    if (await enterKey(message.error.text)) thread.acts.regenerate(message);
+    const mine = chat;
+    if ((await enterKey(message.error.text)) && chat === mine) thread.acts.regenerate(message);
   },
   focus: () => composer.focus(),
 });
@@ -123,7 +124,7 @@ async function run(message) {
     say(message);
   }
   sidebar.mark(chat.head.id, running.keys());
-  if (message.error?.way === "key" && !key.value && (await enterKey(message.error.text))) thread.acts.regenerate(message);
+  if (message.error?.way === "key" && !key.value) thread.acts.askKey(message);
   else if (modelOf(message.model)?.state !== "loaded" && !message.error) loadModels();
 }
 
@@ -363,6 +364,8 @@ function wire() {
     chat.head.options = await editOptions(chat.head.options);
     keepOptions();
   });
+  // What is loaded may have changed since someone looked.
+  document.addEventListener("visibilitychange", () => !document.hidden && models.length && loadModels());
   addEventListener("hashchange", () => (location.hash ? open(location.hash.slice(1)) : startNew()));
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;

@@ -5,6 +5,7 @@ import { grow } from "./message.js";
 import { fromFile, thumbnail } from "./pictures.js";
 
 const MOST = 8;
+const DRAFT = "argand.draft";
 
 export class Composer {
   /** `acts`: send(text, pictures), stop, editLast. */
@@ -18,6 +19,7 @@ export class Composer {
     this.busy = false;
     this.form.addEventListener("submit", (event) => (event.preventDefault(), this.send()));
     this.field.addEventListener("input", () => this.changed());
+    this.restore();
     this.field.addEventListener("keydown", (event) => this.key(event));
     this.field.addEventListener("paste", (event) => this.files(event, event.clipboardData));
     $("#stop").addEventListener("click", () => acts.stop());
@@ -27,6 +29,16 @@ export class Composer {
       target.value = "";
     });
     this.watchDrops();
+  }
+
+  /** What was being written survives a reload. */
+  restore() {
+    try {
+      this.field.value ||= sessionStorage.getItem(DRAFT) ?? "";
+    } catch {
+      // Without storage there is no draft.
+    }
+    this.changed();
   }
 
   watchDrops() {
@@ -90,6 +102,11 @@ export class Composer {
 
   changed() {
     grow(this.field);
+    try {
+      sessionStorage.setItem(DRAFT, this.field.value);
+    } catch {
+      // As above.
+    }
     const remove = (picture) => () => {
       this.pictures.splice(this.pictures.indexOf(picture), 1);
       this.changed();

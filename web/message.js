@@ -77,7 +77,7 @@ export class MessageView {
     }
     markdown(this.body, content);
     this.body.hidden = !content;
-    this.tools.replaceChildren(...(tools ?? []).filter(Boolean).map(toolCall));
+    this.tools.replaceChildren(...(tools ?? []).map(toolCall));
   }
 
   showThought() {

@@ -1,6 +1,6 @@
 """One browser for all tests, a fresh page and a fresh made-up server for each; what the console says counts as a failure.
 
-    python -m venv VENV && VENV/bin/pip install playwright axe-playwright-python
+    python -m venv VENV && VENV/bin/pip install -r web/tests/requirements.txt
     VENV/bin/python web/tests/run.py [NAME ...]
 
 CHROMIUM names the browser (chromium on the path); without axe-core its checks are skipped, and said to be.

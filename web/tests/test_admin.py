@@ -110,6 +110,11 @@ def a_key_without_the_scope_is_told(desk):
     desk.expected = ["403"]
     page = desk.chat(key="test-key", path="/admin.html")
     expect(page.locator("#key-reason")).to_have_text("This page needs a key with the scope admin.")
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_timeout(2600)
+    expect(page.locator("#key")).to_be_hidden()
+    expect(page.locator("#problem")).to_contain_text("This key may not do that")
+    page.get_by_role("button", name="API key").click()
     page.locator("#key input").fill("admin-key")
     page.keyboard.press("Enter")
     expect(page.locator("#model-rows tr")).to_have_count(4)
