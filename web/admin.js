@@ -79,11 +79,11 @@ function showFigures({ version, uptime_seconds: up, requests, tokens, rates }) {
     h("div", { class: "card" }, h("span", { text: title }), h("strong", { text: value }), h("small", { text: more }))));
 }
 
-/** Asks again and again, while someone looks and there is a key to ask with. */
+/** Asks again and again, while someone looks and nobody is being asked for the key. */
 async function watch() {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY));
-    if (!document.hidden && !asking && !dismissed && key.value) await attempt(poll);
+    if (!document.hidden && !asking && !dismissed) await attempt(poll);
   }
 }
 

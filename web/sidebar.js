@@ -15,7 +15,11 @@ export class Sidebar {
     this.running = new Set();
     this.list = $("#conversations");
     this.field = $("#search");
-    this.field.addEventListener("input", () => this.search());
+    // Every message is read for it, so it waits for a pause.
+    this.field.addEventListener("input", () => {
+      clearTimeout(this.pause);
+      this.pause = setTimeout(() => this.search(), 120);
+    });
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.field.value) {
         event.stopPropagation();
@@ -31,11 +35,13 @@ export class Sidebar {
   }
 
   mark(current, running) {
+    const moved = this.current !== current;
     this.current = current;
     this.running = new Set(running);
     for (const link of this.list.querySelectorAll("a")) {
-      if (link.dataset.id === current) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
+      if (link.dataset.id !== current) link.removeAttribute("aria-current");
+      else link.setAttribute("aria-current", "page");
+      if (moved && link.dataset.id === current) link.scrollIntoView({ block: "nearest" });
       link.classList.toggle("running", this.running.has(link.dataset.id));
     }
   }

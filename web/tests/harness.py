@@ -6,9 +6,9 @@
 CHROMIUM names the browser (chromium on the path); without axe-core its checks are skipped, and said to be.
 """
 
+import json
 import os
 import shutil
-import sys
 import time
 import traceback
 import urllib.request
@@ -84,8 +84,6 @@ class Desk:
         return self.page.locator(".message.user")
 
     def server(self, path, method="GET"):
-        import json
-
         with urllib.request.urlopen(urllib.request.Request(self.url + path, method=method)) as found:
             return json.load(found)
 
