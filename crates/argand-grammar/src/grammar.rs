@@ -125,8 +125,9 @@ impl Grammars {
         let shared = Arc::clone(&self.0);
         // A thread of its own, for the depth of its stack, and to be left behind when it takes too long.
         let work = move || {
-            let _slot = slot;
             let compiled = plan.compile(&shared);
+            // Before the answer, so that who has it finds the place free.
+            drop(slot);
             // Nobody waits any more when it took too long.
             let _ = sender.send(compiled);
         };

@@ -109,7 +109,9 @@ fn failed(message: &str) -> ConstraintError {
     let has = |word: &str| what.contains(word);
     match () {
         () if has("NoExtension") => ConstraintError::Stuck,
-        () if has("lexer error") || has("parser error") || has("TooComplex") => ConstraintError::TooComplex { what },
+        () if has("lexer error") || has("parser error") || has("Parser Error") || has("TooComplex") => {
+            ConstraintError::TooComplex { what }
+        }
         () => ConstraintError::Machine { what },
     }
 }

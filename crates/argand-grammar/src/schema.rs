@@ -17,9 +17,11 @@ const ESCAPES: &str = "nrbtf\\\"";
 /// Formats of strings that are enforced.
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+/// Optional properties of an object; each costs four items of the parser, which has 2,000 for what may come next.
+const OPTIONAL: usize = 450;
 /// No output is as long; a bound from here on says nothing.
 const ENDLESS: u64 = 10_000_000;
-/// Integers up to here are told apart from their neighbours by the compiler, which reads numbers as f64.
+/// Integers below are told apart from their neighbours by the compiler, which reads numbers as f64.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Keywords that describe sets of values no grammar has, and what to do without them.
@@ -47,6 +49,10 @@ const NEVER: [(&str, &str); 16] = [
 /// # Errors
 /// What in it cannot be enforced or is malformed, and where.
 pub(crate) fn prepare(schema: &Json, bounds: &Bounds) -> Result<Json, GrammarError> {
+    // Before anything walks it to its end. Constants and annotations may be deeper than schemas, each of which is a level or two.
+    if deeper(schema, 4 * bounds.depth) {
+        return Err(GrammarError::TooDeep { at: "#".into(), most: bounds.depth });
+    }
     bounded(schema.to_string().len(), bounds)?;
     let mut walk = Walk { root: schema, bounds, schemas: 0, seen: BTreeSet::new(), waiting: Vec::new(), old: false };
     let draft = schema.get("$schema").and_then(Json::as_str).unwrap_or_default();
@@ -209,7 +215,9 @@ impl Walk<'_> {
                     Some(number) if key == "multipleOf" && number <= 0.0 => {
                         return Err(malformed(here, "expected a number above 0"));
                     }
-                    Some(number) if number.abs() > EXACT => return Err(keyword(key, at, "the number is beyond 2^53")),
+                    Some(number) if number.abs() >= EXACT => {
+                        return Err(keyword(key, at, "the number is not below 2^53"));
+                    }
                     Some(_) => {}
                     None => return Err(malformed(here, "expected a number")),
                 }
@@ -270,12 +278,20 @@ impl Walk<'_> {
             let why = "beside additionalItems, an array of items, or in a draft before 2020-12 it means something else";
             return Err(keyword("prefixItems", at, why));
         }
+        let required: BTreeSet<&str> = match object.get("required").and_then(Json::as_array) {
+            Some(names) => names.iter().filter_map(Json::as_str).collect(),
+            None => BTreeSet::new(),
+        };
+        let properties = object.get("properties").and_then(Json::as_object);
+        let optional = properties.map_or(0, |all| all.keys().filter(|name| !required.contains(name.as_str())).count());
+        if optional > OPTIONAL {
+            let why = format!(
+                "there are {optional} optional ones, at most {OPTIONAL} are followed; require some, or nest them"
+            );
+            return Err(keyword("properties", at, why));
+        }
         let least = object.get("minProperties").and_then(Json::as_u64).unwrap_or(0);
-        let named = object
-            .get("required")
-            .and_then(Json::as_array)
-            .map_or(0, |names| names.iter().collect::<Vec<_>>().chunk_by(|a, b| a == b).count());
-        if least > named as u64 + 1 {
+        if least > required.len() as u64 + 1 {
             let why =
                 "a grammar does not remember the names of properties, so only one beside the required ones counts";
             return Err(keyword("minProperties", at, why));
@@ -298,6 +314,15 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether values lie within each other on more levels than these.
+fn deeper(value: &Json, levels: usize) -> bool {
+    match value {
+        Json::Array(values) => levels == 0 || values.iter().any(|value| deeper(value, levels - 1)),
+        Json::Object(values) => levels == 0 || values.values().any(|value| deeper(value, levels - 1)),
+        _ => false,
     }
 }
 
@@ -344,8 +369,8 @@ fn constant(value: &Json, key: &str, at: &str, depth: usize) -> Result<(), Gramm
         {
             Err(keyword(key, at, "a text has control characters"))
         }
-        Json::Number(number) if number.as_f64().is_none_or(|number| number.abs() > EXACT) => {
-            Err(keyword(key, at, "a number is beyond 2^53"))
+        Json::Number(number) if number.as_f64().is_none_or(|number| number.abs() >= EXACT) => {
+            Err(keyword(key, at, "a number is not below 2^53"))
         }
         _ if depth > 64 => Err(keyword(key, at, "a value is nested too deep")),
         Json::Array(values) => values.iter().try_for_each(|value| constant(value, key, at, depth + 1)),

@@ -145,7 +145,8 @@ impl Words {
 
 /// A text as a string of Lark.
 pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // Lark does not take this one as it is, which JSON does.
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod common;
 use argand_engine::{ConstraintError, LookupOptions};
-use argand_grammar::{CallChoice, CallFormat, Calls, Tool};
+use argand_grammar::{CallChoice, CallFormat, Calls, GrammarError, Tool};
 use common::*;
 use serde_json::{Value as Json, json};
 

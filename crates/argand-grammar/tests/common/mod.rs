@@ -5,7 +5,7 @@ pub mod check;
 
 pub use argand_engine::mock::MockRunner;
 pub use argand_engine::{Engine, EngineOptions, Event, Finish, Limits, Request, Sampling, StopRules, TextStream};
-pub use argand_grammar::{Compiled, Grammar, GrammarError, Grammars};
+pub use argand_grammar::{Compiled, Grammar, Grammars};
 pub use argand_text::Tokenizer;
 use argand_text::{Algorithm, SpecialIds, StreamDecoder, TokenType, Vocabulary};
 use std::collections::BTreeMap;
