@@ -10,8 +10,9 @@ use llguidance::JsonCompileOptions;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeSet;
 
-/// Between two parts of a JSON text: nothing, one blank, or a line break and the blanks of the next line.
-const BLANKS: &str = r" |\n {0,32}|\n\t{0,8}";
+/// What stands between two items and between a name and its value. There are no other blanks in an answer, for a model that may
+/// write some may go on with them.
+const SEPARATORS: [&str; 2] = [", ?", ": ?"];
 /// Escapes in strings. Not `\u`, which could write the name of a property in a way that none of the others recognises.
 const ESCAPES: &str = "nrbtf\\\"";
 /// Formats of strings that are enforced.
@@ -74,8 +75,9 @@ pub(crate) fn prepare(schema: &Json, bounds: &Bounds) -> Result<Json, GrammarErr
         _ => {}
     }
     let options = JsonCompileOptions {
+        item_separator: SEPARATORS[0].into(),
+        key_separator: SEPARATORS[1].into(),
         whitespace_flexible: false,
-        whitespace_pattern: Some(BLANKS.into()),
         json_allowed_escapes: Some(ESCAPES.into()),
         ..JsonCompileOptions::default()
     };

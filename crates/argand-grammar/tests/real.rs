@@ -65,7 +65,7 @@ fn a_thousand_answers() {
     let (times, mut asked) = (Times::default(), BTreeMap::new());
     for (name, schema) in schemas() {
         let compiled = grammars.compile(&Grammar::Schema(schema.clone())).expect("a grammar");
-        let messages = [Message::new("user", &format!("Give me an example of {name} as JSON."))];
+        let messages = [Message::new("user", format!("Give me an example of {name} as JSON."))];
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
         let prompt = template.render(&messages, &options).expect("a prompt");
         let prompt = tokenizer.encode(&prompt, false, true).expect("tokens");
