@@ -73,13 +73,22 @@ fn checked(file: &str, width: usize, height: usize) -> Result<[usize; 2], Error>
 
 fn png(file: &str, bytes: &[u8]) -> Result<Picture, Error> {
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let header = decoder.read_header_info().map_err(|e| damaged(file, e))?;
+    // Of 16 bits the upper ones count, but where nothing is grey beside them: there Pillow cuts off what is above 255.
+    let clipped = (header.color_type, header.bit_depth) == (png::ColorType::Grayscale, png::BitDepth::Sixteen);
+    decoder.set_transformations(match clipped {
+        true => png::Transformations::EXPAND,
+        false => png::Transformations::normalize_to_color8(),
+    });
     let mut reader = decoder.read_info().map_err(|e| damaged(file, e))?;
     let size = checked(file, reader.info().width as usize, reader.info().height as usize)?;
     let len = reader.output_buffer_size().ok_or_else(|| damaged(file, "its size has no end"))?;
     let mut samples = vec![0; len];
     let frame = reader.next_frame(&mut samples).map_err(|e| damaged(file, e))?;
     samples.truncate(frame.buffer_size());
+    if clipped {
+        samples = samples.chunks_exact(2).map(|s| if s[0] > 0 { u8::MAX } else { s[1] }).collect();
+    }
     let (grey, opaque) = match frame.color_type {
         png::ColorType::Grayscale => (true, true),
         png::ColorType::GrayscaleAlpha => (true, false),

@@ -62,6 +62,23 @@ fn processors_agree_with_transformers() {
     assert_eq!(compared, 24);
 }
 
+/// Pillow's `Image.open(...).convert("RGB")`: of grey of 16 bits what is above 255 is cut off, of colours the upper byte counts.
+#[test]
+fn sixteen_bits_become_eight_as_in_pillow() {
+    let file = |colour: png::ColorType, samples: &[u16]| {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, (samples.len() / colour.samples()) as u32, 1);
+        encoder.set_color(colour);
+        encoder.set_depth(png::BitDepth::Sixteen);
+        let samples: Vec<u8> = samples.iter().flat_map(|sample| sample.to_be_bytes()).collect();
+        encoder.write_header().unwrap().write_image_data(&samples).unwrap();
+        decode("16.png", &bytes).unwrap()
+    };
+    let grey = file(png::ColorType::Grayscale, &[0, 1, 255, 256, 300, 1000, 32768, 65535, 128, 257]);
+    assert_eq!(grey.grey(), [0, 1, 255, 255, 255, 255, 255, 255, 128, 255]);
+    assert_eq!(file(png::ColorType::Rgb, &[256, 65535, 255]).rgb, [1, 255, 0]);
+}
+
 #[test]
 fn pictures_keep_their_size_and_a_plain_one_its_colour() {
     for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
