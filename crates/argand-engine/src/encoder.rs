@@ -3,7 +3,7 @@
 //! Sequences are sorted by length and laid end to end in ragged steps, so that no row is padding. What comes out for one
 //! does not depend on the others.
 
-use crate::load::{CpuRunner, LoadError, LoadOptions, Loading, folder, name, tokenizer};
+use crate::load::{CpuRunner, Does, LoadError, LoadOptions, Loading, folder, name, tokenizer};
 use crate::runner::{Limits, RunError, Runner};
 use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::{Batch, Seq};
@@ -38,9 +38,10 @@ impl Encoder {
         let file = || path.display().to_string();
         let model = crate::load::open(&checkpoint, None, options)?;
         if !both_ways(&model.graph) {
-            return Err(LoadError::NoEncoder { file: file(), page: model.page.name });
+            let does = Does::of(&model);
+            return Err(LoadError::NoEncoder { file: file(), page: model.page.name, does });
         }
-        let (head, labels) = (model.head()?, label_names(model.facts()));
+        let (head, labels) = (model.head()?, label_names(model.facts())?);
         if let Some(missing) = head.weight().filter(|weight| model.facts().has(weight) == Some(false)) {
             let weight = model.locate(missing)?.tensor;
             return Err(LoadError::NoHead { file: file(), wanted: head.wanted(), weight });

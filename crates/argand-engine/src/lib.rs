@@ -34,7 +34,7 @@ pub use constraint::{Constraint, ConstraintError, TokenSet};
 pub use encoder::{Encoder, both_ways};
 pub use engine::{Engine, EngineOptions, EngineUse};
 pub use listen::SpeechDetector;
-pub use load::{CpuRunner, LoadError, LoadOptions, Loading, Model};
+pub use load::{CpuRunner, Does, LoadError, LoadOptions, Loading, Model};
 pub use lookup::LookupOptions;
 pub use network::{Input, Network, Seeing, sees};
 pub use pair::{Comparison, Pair};

@@ -110,7 +110,7 @@ pub enum LoadError {
     Checkpoint(#[from] argand_weights::Error),
     #[error(transparent)]
     Model(#[from] argand_models::Error),
-    #[error("{file}: {error}")]
+    #[error("{}", named(file, error))]
     Executor { file: String, error: argand_cpu::Error },
     #[error("{file}: the tokenizer cannot be read: {error}")]
     Tokenizer { file: String, error: argand_text::Error },
@@ -122,8 +122,8 @@ pub enum LoadError {
     Encoder { file: String, page: &'static str },
     #[error("{file}: {page} writes no text; a language model was expected")]
     NoWriter { file: String, page: &'static str },
-    #[error("{file}: {page} is a model that writes text; an encoder such as BERT was expected")]
-    NoEncoder { file: String, page: &'static str },
+    #[error("{file}: {page} {does}; an encoder such as BERT was expected")]
+    NoEncoder { file: String, page: &'static str, does: Does },
     #[error("{file}: {page} does not look at pictures; a model such as ViT, CLIP or LLaVA was expected")]
     NoPictures { file: String, page: &'static str },
     #[error("{file}: {page} does not compare pictures with texts; a model such as CLIP or SigLIP was expected")]
@@ -132,6 +132,53 @@ pub enum LoadError {
     NoHead { file: String, wanted: &'static str, weight: String },
     #[error("{file}: a context of {tokens} tokens was asked for, and the model has a table of {known} positions")]
     Positions { file: String, tokens: usize, known: usize },
+}
+
+/// A message of the executor about a file, whose name some of them begin with already: those of its weights.
+fn named(file: &str, error: &argand_cpu::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix(file).is_some_and(|rest| rest.starts_with(": ")) {
+        true => text,
+        false => format!("{file}: {text}"),
+    }
+}
+
+/// What a model does, where something else was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Does {
+    /// It continues texts.
+    Write,
+    /// It reads one text and writes another.
+    Rewrite,
+    /// It compares pictures with texts.
+    Compare,
+    /// It reads no texts at all.
+    Other,
+}
+
+impl Does {
+    /// Told by its architecture.
+    pub fn of(model: &argand_models::Model<'_>) -> Does {
+        let graph = &model.graph;
+        let writes = graph.body.node(graph.body.output).ty.rows() == Some(Sym::R.into());
+        match graph.encoder {
+            Some(_) => Does::Rewrite,
+            None if writes => Does::Write,
+            None if crate::Comparison::read(model.facts()).is_some() => Does::Compare,
+            None => Does::Other,
+        }
+    }
+}
+
+impl std::fmt::Display for Does {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Does::Write => "is a model that writes text",
+            Does::Rewrite => "reads a text and writes another one",
+            Does::Compare => "compares pictures with texts",
+            Does::Other => "reads no texts",
+        })
+    }
 }
 
 /// A loaded model with its text side.
@@ -177,7 +224,7 @@ impl Model {
             Ok(template) => Ok(template),
             // Without a template a model can still continue text, and another template can be given.
             Err(argand_text::Error::Template(error)) => Err(error),
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return Err(LoadError::Tokenizer { file: folder(&checkpoint).display().to_string(), error }),
         };
         let (name, file_bytes) = (name(&checkpoint), checkpoint.file_bytes());
         Ok(Model { name, graph, tokenizer, template, runner, start, file_bytes })
@@ -272,7 +319,8 @@ fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTempla
 /// Where the files beside the weights are.
 pub(crate) fn folder(checkpoint: &Checkpoint) -> &Path {
     let path = checkpoint.path();
-    if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) }
+    let around = || path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if path.is_dir() { path } else { around().unwrap_or(Path::new(".")) }
 }
 
 /// An executor on this machine's CPU.
@@ -387,5 +435,20 @@ impl Runner for CpuRunner {
 
     fn copy_page(&mut self, from: u32, to: u32) {
         self.executor.copy_page(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_once() {
+        let told = |what: &str| {
+            let error = argand_cpu::Error::Weight(argand_cpu::WeightError::Source(what.into()));
+            LoadError::Executor { file: "a.gguf".into(), error }.to_string()
+        };
+        assert_eq!(told("a.gguf: tensor `x` is missing"), "a.gguf: tensor `x` is missing");
+        assert_eq!(told("weight `x` is odd"), "a.gguf: weight `x` is odd");
     }
 }

@@ -36,19 +36,18 @@ pub type Write<'w, E> = &'w mut dyn FnMut(&str, &[u8]) -> Result<(), E>;
 pub enum TwinError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error(transparent)]
-    Text(#[from] argand_text::Error),
+    #[error("{folder}: {error}")]
+    Text { folder: String, error: argand_text::Error },
     #[error(
-        "{file}: {page} has no name of its own in GGUF, and as {ALSO} it would be another model ({difference}); write \
-         .safetensors instead"
+        "{file}: {page} has no name of its own in GGUF, and read as {ALSO} it would be another model; write .safetensors instead"
     )]
     NoArchitecture { file: String, page: &'static str, difference: String },
-    #[error("{file}: weight `{weight}` of {page} has no name in GGUF; write .safetensors instead")]
+    #[error("{file}: GGUF has no name for some weights of {page}; write .safetensors instead")]
     NoName { file: String, page: &'static str, weight: String },
-    #[error(
-        "{file}: GGUF has no words for all of this configuration of {page}; write .safetensors instead ({difference})"
-    )]
+    #[error("{file}: GGUF has no words for all of this configuration of {page}; write .safetensors instead")]
     Unsaid { file: String, page: &'static str, difference: String },
+    #[error("{file}: {page} is an encoder-decoder, of which no GGUF file is written; write .safetensors instead")]
+    TwoParts { file: String, page: &'static str },
     #[error("{file}: weight `{weight}` is {found:?}, the configuration says {expected:?}")]
     Shape { file: String, weight: String, found: [usize; 2], expected: Vec<usize> },
     #[error("{file}: tensor `{tensor}` would be {found}; the checkpoint does not hold all of it")]
@@ -104,8 +103,7 @@ impl Twin {
         let file = checkpoint.path().display().to_string();
         let (own, page) = (model.page.gguf, model.page.name);
         if model.graph.encoder.is_some() {
-            let difference = "an encoder-decoder, of which no file is written yet".to_string();
-            return Err(TwinError::Unsaid { file, page, difference });
+            return Err(TwinError::TwoParts { file, page });
         }
         let architecture = own.first().copied().unwrap_or(ALSO);
         let (metadata, mut tensors) = model.facts().told(architecture);
@@ -136,7 +134,9 @@ impl Twin {
         let own = if checkpoint.path().is_dir() { own } else { folder_name(checkpoint).unwrap_or(own) };
         self.metadata.set("general.name", Value::Str(own));
         let vocab = model.facts().rows("token_embd").unwrap_or(0);
-        for (key, value) in argand_text::gguf_vocabulary(folder(checkpoint), vocab)?.iter() {
+        let folder = folder(checkpoint);
+        let unread = |error| TwinError::Text { folder: folder.display().to_string(), error };
+        for (key, value) in argand_text::gguf_vocabulary(folder, vocab).map_err(unread)?.iter() {
             self.metadata.set(key, value.clone());
         }
         let used = self.source.tensors();

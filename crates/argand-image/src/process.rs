@@ -225,12 +225,14 @@ impl Processor {
         Ok(Pixels { values, layout: Layout::Pictures { count, size, tiles } })
     }
 
-    /// Height and width of what [`pixels`](Self::pixels) makes of any picture, where they do not depend on it.
+    /// Height and width of each picture or tile that [`pixels`](Self::pixels) makes, where they do not depend on what it makes them
+    /// of.
     pub fn size(&self) -> Option<[usize; 2]> {
         match (self.shape, self.crop) {
-            (Shape::Tiles { .. } | Shape::Patches { .. }, _) => None,
+            (Shape::Patches { .. }, _) => None,
             (_, Some(crop)) => Some(crop.size),
             (Shape::Fixed(size), None) => Some(size),
+            (Shape::Tiles { tile, .. }, None) => Some([tile; 2]),
             _ => None,
         }
     }

@@ -107,15 +107,10 @@ impl Decoder {
     pub fn with_eps(f: &Facts<'_>, eps: f64) -> Result<Decoder, Error> {
         let (dim, heads) = (f.positive(facts::DIM)?, f.positive(facts::HEADS)?);
         // Before there were groups of heads, one word told whether all share one key.
-        let kv_heads = match f.bool(hf("multi_query")).filter(|_| f.bool(hf("new_decoder_architecture")) != Some(true))
-        {
-            Some(shared) => {
-                if shared {
-                    1
-                } else {
-                    heads
-                }
-            }
+        let newer = f.bool(hf("new_decoder_architecture"))? == Some(true);
+        let kv_heads = match f.bool(hf("multi_query"))?.filter(|_| !newer) {
+            Some(true) => 1,
+            Some(false) => heads,
             None => f.maybe_usize(facts::KV_HEADS)?.unwrap_or(heads),
         };
         if heads > MOST_HEADS {
@@ -130,16 +125,16 @@ impl Decoder {
         }
         // GGUF files say by their tensors what Hugging Face configurations say in words.
         let bias = |tensor: &str, word| match f.is_gguf() {
-            true => f.has_tensor(tensor).unwrap_or(false),
-            false => f.bool(hf(word)).unwrap_or(false),
+            true => Ok::<_, Error>(f.has_tensor(tensor).unwrap_or(false)),
+            false => Ok(f.bool(hf(word))?.unwrap_or(false)),
         };
         let vocab = match f.rows("token_embd") {
-            Some(rows) => rows,
+            Some(rows) => f.agreed(facts::VOCAB, rows, "token_embd")?,
             None => f.positive(facts::VOCAB)?,
         };
         // Older families leave out the usual width of the feed-forward part (Vaswani et al. 2017).
         let ffn = if f.is_gguf() || f.maybe_usize(facts::FFN)?.is_some() { f.positive(facts::FFN)? } else { 4 * dim };
-        let said = f.bool(hf("tie_word_embeddings")).unwrap_or(false);
+        let said = f.bool(hf("tie_word_embeddings"))?.unwrap_or(false);
         for (fact, value) in [(facts::VOCAB, vocab), (facts::FFN, ffn), (facts::KV_HEADS, kv_heads)] {
             f.tell(fact, Value::U32(value as u32));
         }
@@ -167,9 +162,9 @@ impl Decoder {
             score_bias: None,
             sinks: false,
             softcap: None,
-            qkv_bias: bias("blk.0.attn_q.bias", "attention_bias"),
-            out_bias: bias("blk.0.attn_output.bias", "attention_bias"),
-            ffn_bias: bias("blk.0.ffn_down.bias", "mlp_bias"),
+            qkv_bias: bias("blk.0.attn_q.bias", "attention_bias")?,
+            out_bias: bias("blk.0.attn_output.bias", "attention_bias")?,
+            ffn_bias: bias("blk.0.ffn_down.bias", "mlp_bias")?,
             qk_norm: false,
             embed_scale: None,
             logit_softcap: None,
@@ -308,7 +303,7 @@ pub fn alibi(heads: usize, factor: f64) -> ScoreBias {
 /// # Errors
 /// A name that is not known.
 pub fn activation(f: &Facts<'_>, usual: Unary) -> Result<Unary, Error> {
-    named_activation(f, f.str(hf("hidden_activation|hidden_act|activation_function|activation")), usual)
+    named_activation(f, f.str(hf("hidden_activation|hidden_act|activation_function|activation"))?, usual)
 }
 
 /// The activation of a name, or `usual` without one.

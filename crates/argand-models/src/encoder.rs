@@ -88,7 +88,7 @@ impl Encoder {
     /// # Errors
     /// A missing or odd fact.
     pub fn read(f: &Facts<'_>) -> Result<Encoder, Error> {
-        if f.str(hf("position_embedding_type")).is_some_and(|kind| kind != "absolute") {
+        if f.str(hf("position_embedding_type"))?.is_some_and(|kind| kind != "absolute") {
             return Err(f.unsupported("positions that are not learned row by row"));
         }
         let eps = f.maybe_f64(facts::EPS)?.unwrap_or(USUAL_EPS);
@@ -197,20 +197,23 @@ impl Encoder {
 
 /// How many labels a classifier tells apart.
 fn labels(f: &Facts<'_>) -> Result<usize, Error> {
-    let named = f.group(hf("id2label")).map(|names| names.len());
+    let named = f.group(hf("id2label"))?.map(|names| names.len());
     let said = f.maybe_usize(hf("num_labels"))?.or(named);
     // Two is what transformers assumes (`PretrainedConfig.num_labels`).
     Ok(f.rows("classifier").or(said).unwrap_or(2))
 }
 
 /// Names of the labels in the order of the logits; where the configuration names none, `LABEL_0` and so on, as in transformers.
-pub fn label_names(f: &Facts<'_>) -> Vec<String> {
-    let named = f.group(hf("id2label")).unwrap_or_default();
+///
+/// # Errors
+/// When the names are something else.
+pub fn label_names(f: &Facts<'_>) -> Result<Vec<String>, Error> {
+    let named = f.group(hf("id2label"))?.unwrap_or_default();
     let name = |i: usize| {
         let own = named.iter().find(|(id, _)| id.parse() == Ok(i));
-        own.map_or_else(|| format!("LABEL_{i}"), |(_, name)| (*name).to_string())
+        own.map_or_else(|| format!("LABEL_{i}"), |(_, name)| name.clone())
     };
-    (0..labels(f).unwrap_or(0)).map(name).collect()
+    Ok((0..labels(f)?).map(name).collect())
 }
 
 /// Names of the weights of BERT's kin, which differ by their first part; more rows can be put before them.

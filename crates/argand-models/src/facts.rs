@@ -277,7 +277,7 @@ impl<'a> Facts<'a> {
         if let Some(sentence) = self.checkpoint.map(Sentence::read).transpose()?.flatten() {
             return Ok(Head::Sentence(sentence));
         }
-        let class = self.words(hf("architectures")).and_then(|all| all.into_iter().next()).unwrap_or_default();
+        let class = self.words(hf("architectures"))?.and_then(|all| all.into_iter().next()).unwrap_or_default();
         Ok(match class.split_once("For").map_or("", |(_, task)| task) {
             "MaskedLM" | "PreTraining" => Head::Words,
             "SequenceClassification" => Head::Sequence,
@@ -451,6 +451,25 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Rows of the weight of a canonical name, which a number of the configuration tells too, if it is there. Files of GGUF say
+    /// what their vocabulary lists, whatever their tables are filled up to.
+    ///
+    /// # Errors
+    /// When the number says otherwise.
+    pub(crate) fn agreed(&self, fact: Fact<'_>, rows: usize, canonical: &str) -> Result<usize, Error> {
+        // A tower has no vocabulary, whatever is usual.
+        let says = self.json(fact.1).is_some() && !self.looks;
+        match self.maybe_usize(fact)?.filter(|said| says && *said != rows) {
+            Some(said) => {
+                let (field, tensor) = (self.key(fact), self.stored(canonical).unwrap_or_default());
+                Err(self.unsupported(format!(
+                    "field `{field}` is {said}, and tensor `{tensor}` has {rows} rows; one is wrong"
+                )))
+            }
+            None => Ok(rows),
+        }
+    }
+
     /// A number, if it is there.
     ///
     /// # Errors
@@ -495,9 +514,14 @@ impl<'a> Facts<'a> {
     }
 
     /// Words or numbers of a list as text, if it is there.
-    pub fn words(&self, fact: Fact<'_>) -> Option<Vec<String>> {
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn words(&self, fact: Fact<'_>) -> Result<Option<Vec<String>>, Error> {
+        let Some(value) = self.json(fact.1) else { return Ok(None) };
         let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-        Some(self.json(fact.1)?.as_array()?.iter().map(text).collect())
+        let list = value.as_array().map(|items| items.iter().map(text).collect());
+        list.map_or_else(|| self.odd(fact, value.to_string(), "a list"), |words| Ok(Some(words)))
     }
 
     /// The members of an object, if it is there.
@@ -509,10 +533,14 @@ impl<'a> Facts<'a> {
         value.as_object().map_or_else(|| self.odd(fact, value.to_string(), "an object"), |o| Ok(Some(o)))
     }
 
-    /// Members of a group of fields and their words, if it is there.
-    pub fn group(&self, fact: Fact<'_>) -> Option<Vec<(&'a str, &'a str)>> {
-        let word = |(name, value): (&'a String, &'a Json)| Some((name.as_str(), value.as_str()?));
-        self.json(fact.1)?.as_object()?.iter().map(word).collect()
+    /// Members of a group of fields and their words or numbers as text, if it is there.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn group(&self, fact: Fact<'_>) -> Result<Option<Vec<(&'a str, String)>>, Error> {
+        let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_string);
+        let members = self.object(fact)?;
+        Ok(members.map(|members| members.iter().map(|(name, value)| (name.as_str(), text(value))).collect()))
     }
 
     /// Width of the sliding window in tokens; none, as files say, is also 0.
@@ -529,7 +557,7 @@ impl<'a> Facts<'a> {
     /// The list is too short, or has another word than `sliding_attention` and `full_attention`.
     pub fn sliding_layers(&self, layers: usize) -> Result<Option<Vec<bool>>, Error> {
         const TYPES: Fact<'_> = Fact("", "layer_types");
-        let Some(types) = self.words(TYPES) else { return Ok(None) };
+        let Some(types) = self.words(TYPES)? else { return Ok(None) };
         let slides = |word: &String| match word.as_str() {
             "sliding_attention" => Some(true),
             "full_attention" => Some(false),
@@ -546,34 +574,51 @@ impl<'a> Facts<'a> {
     /// # Errors
     /// When nothing says.
     pub fn labels(&self) -> Result<usize, Error> {
-        match self.json("id2label").and_then(Json::as_object) {
+        match self.object(Fact("", "id2label"))? {
             Some(labels) => Ok(labels.len()),
             None => self.positive(Fact("", "num_labels")),
         }
     }
 
     /// A word, if it is there.
-    pub fn str(&self, fact: Fact<'_>) -> Option<&'a str> {
-        match self.dialect {
-            Dialect::Gguf(meta) => meta.get_str(&self.gguf(meta, fact)?),
-            Dialect::Hf(_) => {
-                let word = self.json(fact.1)?.as_str()?;
-                self.tell(fact, Value::Str(word.to_string()));
-                Some(word)
-            }
-        }
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn str(&self, fact: Fact<'_>) -> Result<Option<&'a str>, Error> {
+        let told = |word: &&str| Value::Str((*word).to_string());
+        self.plain(fact, "a word", Value::as_str, Json::as_str, told)
     }
 
     /// A truth value, if it is there.
-    pub fn bool(&self, fact: Fact<'_>) -> Option<bool> {
-        match self.dialect {
-            Dialect::Gguf(meta) => meta.get_bool(&self.gguf(meta, fact)?),
-            Dialect::Hf(_) => {
-                let truth = self.json(fact.1)?.as_bool()?;
-                self.tell(fact, Value::Bool(truth));
-                Some(truth)
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn bool(&self, fact: Fact<'_>) -> Result<Option<bool>, Error> {
+        self.plain(fact, "true or false", Value::as_bool, Json::as_bool, |truth| Value::Bool(*truth))
+    }
+
+    /// A value of one kind, if it is there, as each dialect reads it.
+    fn plain<T>(
+        &self,
+        fact: Fact<'_>,
+        expected: &'static str,
+        gguf: impl Fn(&'a Value) -> Option<T>,
+        json: impl Fn(&'a Json) -> Option<T>,
+        told: impl Fn(&T) -> Value,
+    ) -> Result<Option<T>, Error> {
+        let (read, found) = match self.dialect {
+            Dialect::Gguf(meta) => {
+                let Some(value) = self.gguf(meta, fact).and_then(|key| meta.get(&key)) else { return Ok(None) };
+                (gguf(value), value.type_name().into_owned())
             }
-        }
+            Dialect::Hf(_) => {
+                let Some(value) = self.json(fact.1) else { return Ok(None) };
+                (json(value), value.to_string())
+            }
+        };
+        let Some(read) = read else { return self.odd(fact, found, expected) };
+        self.tell(fact, told(&read));
+        Ok(Some(read))
     }
 
     /// Whether the checkpoint holds a tensor, foreign ones included; `None` when there is only a configuration.

@@ -40,7 +40,7 @@ impl Latent {
             })?,
             false => f.positive(NOPE)?,
         };
-        if f.bool(Fact("", "attention_bias")) == Some(true) {
+        if f.bool(Fact("", "attention_bias"))? == Some(true) {
             return Err(f.unsupported("latent attention with biases (`attention_bias`)"));
         }
         let query_rank = f.maybe_usize(Fact("attention.q_lora_rank", "q_lora_rank"))?.filter(|rank| *rank > 0);

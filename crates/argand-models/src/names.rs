@@ -367,7 +367,7 @@ pub(crate) fn locate(page: &Page, facts: &Facts<'_>, canonical: &str) -> Result<
             located.rows = Some(Rows::run(part * third, third));
         }
         Fix::Flat => located.flat = suffix == "weight",
-        Fix::OnnxSide(side) if facts.str(hf("layout")) == Some("onnx") => {
+        Fix::OnnxSide(side) if facts.str(hf("layout"))? == Some("onnx") => {
             located.part = Some(side);
             let half = facts.usize(hf("hidden_size"))? * crate::pages::recurrent::gates(facts);
             let behind = usize::from(canonical.contains("again"));

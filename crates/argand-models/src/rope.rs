@@ -87,7 +87,8 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         } else {
             RopeFreqs { inv_freq: self.plain(self.base), magnitude: 1.0 }
         };
-        let sections = self.groups.iter().find_map(|group| self.facts.words(hf(&format!("{group}.mrope_section"))));
+        let listed = |group: &String| self.facts.words(hf(&format!("{group}.mrope_section"))).transpose();
+        let sections = self.groups.iter().find_map(listed).transpose()?;
         let sections = sections.unwrap_or_default().iter().map(|pairs| pairs.parse().ok()).collect::<Option<_>>();
         let sections = sections.ok_or_else(|| self.facts.unsupported("`mrope_section` is not a list of numbers"))?;
         Ok(Rope { style: RopeStyle::Half, freqs: Arc::new(freqs), sections })
@@ -144,11 +145,12 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         if self.facts.is_gguf() {
             // Old files have a factor and no type.
             let scaled = self.facts.maybe_f64(FACTOR)?.is_some_and(|factor| factor != 0.0 && factor != 1.0);
-            let type_ = self.facts.str(KIND);
+            let type_ = self.facts.str(KIND)?;
             return Ok(type_.unwrap_or(if scaled { "linear" } else { "default" }));
         }
         let names = |group: &String| [format!("{group}.rope_type"), format!("{group}.type")];
-        let kind = self.groups.iter().flat_map(names).find_map(|path| self.facts.str(hf(&path))).unwrap_or("default");
+        let said = self.groups.iter().flat_map(names).find_map(|path| self.facts.str(hf(&path)).transpose());
+        let kind = said.transpose()?.unwrap_or("default");
         // The others are unknown there, or told by tensors.
         if matches!(kind, "linear" | "yarn") {
             self.facts.tell(KIND, Value::Str(kind.to_string()));
@@ -230,7 +232,7 @@ impl<'f, 'a> RopeConfig<'f, 'a> {
         let slow = or(Fact("rope.scaling.yarn_beta_slow", "beta_slow"), 1.0)?;
         let (rot, base) = (self.rot as f64, self.base);
         let turning = |turns: f64| rot * (trained / (turns * 2.0 * PI)).ln() / (2.0 * base.ln());
-        let whole = self.facts.bool(hf("rope_scaling.truncate|rope_parameters.truncate")).unwrap_or(true);
+        let whole = self.facts.bool(hf("rope_scaling.truncate|rope_parameters.truncate"))?.unwrap_or(true);
         let (low, high) = (turning(fast), turning(slow));
         let (low, high) = if whole { (low.floor(), high.ceil()) } else { (low, high) };
         let (low, high) = (low.max(0.0), high.min(rot - 1.0));

@@ -242,9 +242,8 @@ pub(crate) fn captions(f: &Facts<'_>, mask: Mask, act: Unary, out: usize, bias: 
 /// # Errors
 /// A language model that has no page, and what its page says.
 pub(crate) fn language(f: &Facts<'_>) -> Result<Graph, Error> {
-    let text = f.text().ok_or_else(|| {
-        f.unsupported(format!("a language model `{}`", f.str(hf("text_config.model_type")).unwrap_or("without a name")))
-    })?;
+    let name = f.str(hf("text_config.model_type"))?.unwrap_or("without a name");
+    let text = f.text().ok_or_else(|| f.unsupported(format!("a language model `{name}`")))?;
     (text.page()?.graph)(&text)
 }
 

@@ -164,3 +164,36 @@ fn what_is_usual_goes_without_saying() {
     });
     assert_eq!(rows, Some((577, 576)));
 }
+
+/// A value of another kind than a field has is told, and never taken for one that is not there.
+#[test]
+fn values_of_another_kind_are_told_by_their_field() {
+    let (_, config) = configs().into_iter().find(|(name, _)| name == "qwen2").unwrap();
+    let told = |field: &str, value: serde_json::Value| {
+        let mut config = config.clone();
+        config[field] = value;
+        Model::from_config(&config, None).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let odd = |field: &str, found: &str, expected: &str| {
+        format!("config.json: field `{field}` is {found}, expected {expected}")
+    };
+    assert_eq!(told("tie_word_embeddings", "true".into()), odd("tie_word_embeddings", "\"true\"", "true or false"));
+    assert_eq!(told("use_sliding_window", 1.into()), odd("use_sliding_window", "1", "true or false"));
+    assert!(told("hidden_act", 3.into()).ends_with("is 3, expected a word"), "{}", told("hidden_act", 3.into()));
+    assert_eq!(told("layer_types", 4.into()), odd("layer_types", "4", "a list"));
+    assert_eq!(told("use_sliding_window", serde_json::Value::Null), "", "null is no value");
+}
+
+/// A vocabulary of another size than its table: one of two files is wrong.
+#[test]
+fn a_vocabulary_that_its_table_contradicts_is_told() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny/llama");
+    let own = argand_weights::Checkpoint::open(&path).unwrap();
+    let mut config = own.config().unwrap().clone();
+    let rows = config["vocab_size"].as_u64().unwrap();
+    config["vocab_size"] = (rows + 1).into();
+    let other = argand_weights::Checkpoint::open_as(&path, Some(&config)).unwrap();
+    let error = Model::open(&other, None).err().expect("it should fail").to_string();
+    let said = format!("field `vocab_size` is {}, and tensor `model.embed_tokens.weight` has {rows} rows", rows + 1);
+    assert!(error.contains(&said), "{error}");
+}

@@ -118,6 +118,18 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// There is no tokenizer.json.
+    #[error(
+        "there is no tokenizer.json{}; Python's transformers writes one: \
+         `AutoTokenizer.from_pretrained({folder:?}).save_pretrained({folder:?})`",
+        other.map_or(String::new(), |name| format!(", and {name} alone is not read"))
+    )]
+    NoFile {
+        /// Where it was looked for.
+        folder: std::path::PathBuf,
+        /// A file that says the same in a form that is not read.
+        other: Option<&'static str>,
+    },
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {

@@ -13,6 +13,10 @@ use tokenizers::{DecoderWrapper, Encoding, Model as _, PostProcessor as _, PostP
 /// How the token for hidden words is written where tokenizer_config.json does not name it.
 const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
+/// Files with vocabularies that only the libraries of their makers read.
+const OTHER_FORMS: [&str; 5] =
+    ["spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json"];
+
 /// The largest vocabularies have some hundred thousand tokens.
 const MOST_IDS: usize = 1 << 24;
 
@@ -23,7 +27,13 @@ impl Tokenizer {
     /// A file that cannot be read or parsed.
     pub fn from_hf_dir(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("tokenizer.json");
-        let json = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
+        let json = match read_if_present(&path)? {
+            Some(json) => json,
+            None => {
+                let other = OTHER_FORMS.into_iter().find(|name| dir.join(name).is_file());
+                return Err(Error::NoFile { folder: dir.to_path_buf(), other });
+            }
+        };
         let beside = |name: &str| read_if_present(&dir.join(name));
         let (config, generation) = (beside("tokenizer_config.json")?, beside("generation_config.json")?);
         Self::from_json_bytes(&json, config.as_deref(), generation.as_deref())

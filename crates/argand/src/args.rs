@@ -1,19 +1,28 @@
 //! Options that several commands share: first what was typed, then what it means.
 
+use crate::models;
+use crate::opened::Opened;
 use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
-use argand::{ChatTemplate, Generation, LookupOptions, Model, OpenOptions, Sampling};
+use argand::{ChatTemplate, Generation, LoadOptions, LookupOptions, Model, OpenOptions, Sampling};
 use argand_codec::Codec;
 use argand_cpu::kv::KvType;
 use argand_cpu::tier::Tier;
 use argand_text::SpecialTokens;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use std::io;
+use std::path::Path;
 
 /// The value of an option means nothing; for the user the same kind of mistake as one that does not parse.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(pub String);
+
+/// Reads how many of something are shown.
+pub fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
 
 /// Option of every command that computes.
 #[derive(Args, Debug, Clone)]
@@ -47,6 +56,21 @@ pub enum CacheType {
     Q8,
 }
 
+/// Option of every command that opens a model.
+#[derive(Args, Debug, Clone, Default)]
+pub struct ConfigArgs {
+    /// Configuration instead of the config.json beside the weights: a file, or the name of a built-in one
+    #[arg(long, value_name = "FILE|NAME")]
+    config: Option<String>,
+}
+
+impl ConfigArgs {
+    /// What it names.
+    pub fn read(&self) -> Result<Option<serde_json::Value>> {
+        self.config.as_deref().map(config).transpose()
+    }
+}
+
 /// Options of every command that loads a model.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Loading")]
@@ -56,37 +80,51 @@ pub struct LoadArgs {
     /// Longest sequence in tokens; what the model was made for, at most 8192, unless given
     #[arg(short, long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
-    /// Number format of the key-value cache
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    kv: CacheType,
+    /// Number format of the key-value cache; f16 unless given
+    #[arg(long, value_name = "TYPE")]
+    kv: Option<CacheType>,
     /// Compute products in f32 instead of integers: slower, for comparisons
     #[arg(long)]
     exact: bool,
     /// Round matrices that are stored as plain floats to this format at loading, such as q8_0: integer products, less memory
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
-    /// Configuration instead of the config.json beside the weights: a file, or the name of a built-in one
-    #[arg(long, value_name = "FILE|NAME")]
-    config: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Instruction tier: scalar, scalar16, avx2 or avx512; the best one unless given
     #[arg(long, value_name = "TIER")]
     tier: Option<String>,
 }
 
 impl LoadArgs {
+    /// What they mean for the model at a path that looks at pictures: one that would change nothing is refused.
+    pub fn for_pictures(&self, path: &Path) -> Result<LoadOptions> {
+        let load = self.options()?.load;
+        if self.context.is_some() {
+            bail!(BadValue("--context is for models that read texts; this one looks at pictures of one size".into()));
+        }
+        let opened = Opened::at(path, load.config.as_ref())?;
+        if self.kv.is_some() && opened.model(None)?.graph.states().is_empty() {
+            bail!(BadValue(
+                "--kv is for models with attention; this one has none, and keeps no keys and values".into()
+            ));
+        }
+        Ok(load)
+    }
+
     /// What they mean.
     pub fn options(&self) -> Result<OpenOptions> {
         let mut options = OpenOptions::default();
         options.load.threads = Some(self.threads.count());
         options.load.context = self.context.map(|c| c as usize);
         options.load.kv = match self.kv {
-            CacheType::F16 => KvType::F16,
-            CacheType::Q8 => KvType::Q8_0,
+            None | Some(CacheType::F16) => KvType::F16,
+            Some(CacheType::Q8) => KvType::Q8_0,
         };
         options.load.exact = self.exact;
         let encoded = |name| format("--quantize", name, Codec::has_encoder);
         options.load.quantize = self.quantize.as_deref().map(encoded).transpose()?;
-        options.load.config = self.config.as_deref().map(config).transpose()?;
+        options.load.config = self.config.read()?;
         let tier = self.tier.as_deref().map(str::parse::<Tier>).transpose();
         options.load.tier = tier.map_err(|error| BadValue(format!("--tier: {error}")))?;
         Ok(options)
@@ -94,7 +132,7 @@ impl LoadArgs {
 }
 
 /// The configuration that `--config` names.
-pub fn config(name: &str) -> Result<serde_json::Value> {
+fn config(name: &str) -> Result<serde_json::Value> {
     if let Some(config) = argand::configs::built_in(name) {
         return Ok(config);
     }
@@ -240,5 +278,46 @@ impl ConversationArgs {
             model.set_system(system);
         }
         Ok(())
+    }
+}
+
+/// Options of every command that lets a model write.
+#[derive(Args, Debug, Clone)]
+pub struct WriterArgs {
+    /// Tell the speed of each answer on standard error
+    #[arg(long)]
+    pub stats: bool,
+    #[command(flatten)]
+    conversation: ConversationArgs,
+    #[command(flatten)]
+    generation: GenerationArgs,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl WriterArgs {
+    /// What they mean, before anything is fetched.
+    pub fn read(&self) -> Result<Writer<'_>> {
+        let generation = self.generation.generation()?;
+        Ok(Writer { generation, options: self.load.options()?, conversation: &self.conversation })
+    }
+}
+
+/// How a model is to be loaded and to write.
+pub struct Writer<'a> {
+    /// How it is to be loaded.
+    pub options: OpenOptions,
+    /// How it is to write.
+    pub generation: Generation,
+    conversation: &'a ConversationArgs,
+}
+
+impl Writer<'_> {
+    /// Loads it.
+    pub fn load(&self, path: &Path) -> Result<Model> {
+        let mut model = models::load(path, &self.options)?;
+        *model.generation_mut() = self.generation.clone();
+        self.conversation.apply(&mut model)?;
+        Ok(model)
     }
 }

@@ -1,6 +1,7 @@
 //! An encoder and what it can be asked: vectors, missing words, labels, relevance.
 
-use crate::{Error, machine::Machine, model::locate};
+use crate::opening::threaded;
+use crate::{Error, model::locate};
 use argand_engine::{LoadOptions, Loading};
 use argand_graph::Pool;
 use argand_hub::{Progress, Silent};
@@ -79,8 +80,7 @@ impl Encoder {
         options: &LoadOptions,
         loading: &mut dyn FnMut(Loading),
     ) -> Result<Self, Error> {
-        let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let options = LoadOptions { head: Some(head(path, task, options)?), threads, ..options.clone() };
+        let options = LoadOptions { head: Some(head(path, task, options)?), ..threaded(options) };
         let engine = argand_engine::Encoder::load(path, &options, loading)?;
         if task == Task::Rerank && engine.labels().len() != 1 {
             return Err(Error::NoReranker { labels: engine.labels().len() });

@@ -54,7 +54,23 @@ pub enum Error {
     /// A file is no picture.
     #[error(transparent)]
     Picture(#[from] argand_image::Error),
-    /// What a configuration says of pictures cannot be followed, or a picture not be made to fit.
+    /// A picture cannot be made to fit.
+    #[error(transparent)]
+    Unfit(#[from] argand_image::ConfigError),
+    /// Two configurations want pictures of different sizes.
+    #[error(
+        "{file}: preprocessor_config.json makes pictures of {} x {} pixels, and config.json has the model look at {} x {}; one is wrong",
+        made[0], made[1], wanted[0], wanted[1]
+    )]
+    PictureSizes {
+        /// The model.
+        file: String,
+        /// Height and width as the processor makes them.
+        made: [usize; 2],
+        /// Height and width as the model looks at them.
+        wanted: [usize; 2],
+    },
+    /// What a configuration says of pictures cannot be followed.
     #[error("{file}: {error}")]
     Processor {
         /// The model.

@@ -1,20 +1,26 @@
 //! The eyes of a model that reads and sees: from a picture to rows, and how these are written in a prompt.
 
 use crate::Error;
-use crate::image::processor;
-use argand_engine::{LoadError, LoadOptions, PictureRows, Seen, Vision};
+use crate::image::{agree, processor};
+use argand_engine::{LoadError, LoadOptions, Loading, PictureRows, Seen, Vision};
 use argand_image::{Layout, Picture, Processor};
 use argand_models::names::hf;
 use argand_models::{Model, pages};
 use argand_text::Tokenizer;
-use std::path::{Path, PathBuf};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
+
+/// Pictures whose rows are kept.
+const KEPT: usize = 8;
 
 /// The loaded tower of a model, and what else is needed to show it pictures.
 pub(crate) struct Eyes {
     vision: Vision,
     processor: Processor,
-    path: PathBuf,
+    /// The last pictures by their names, the last one at the end: rows of the very same picture are found again.
+    seen: Vec<([u64; 2], Shown)>,
+    names: [RandomState; 2],
     /// Token that stands for one row of a picture.
     pub token: u32,
     /// How it is written; before prompts are filled in, it stands for a whole picture.
@@ -33,7 +39,12 @@ pub(crate) struct Shown {
 
 impl Eyes {
     /// Loads the tower of a model.
-    pub fn load(path: &Path, options: &LoadOptions, tokenizer: &Tokenizer) -> Result<Eyes, Error> {
+    pub fn load(
+        path: &Path,
+        options: &LoadOptions,
+        tokenizer: &Tokenizer,
+        loading: &mut dyn FnMut(Loading),
+    ) -> Result<Eyes, Error> {
         let checkpoint = Arc::new(options.open(path).map_err(LoadError::from)?);
         let model = Model::open(&checkpoint, None).map_err(LoadError::from)?;
         let token = model.facts().usize(hf("image_token_id|image_token_index")).map_err(LoadError::from)? as u32;
@@ -43,14 +54,29 @@ impl Eyes {
             .token_text(token)
             .ok_or_else(|| Error::NoPictureToken { file: path.display().to_string(), token })?;
         let processor = processor(&checkpoint)?;
-        let vision = Vision::load(&checkpoint, options, &mut |_| {})?;
-        Ok(Eyes { vision, processor, path: path.to_path_buf(), token, written, tiled })
+        let vision = Vision::load(&checkpoint, options, loading)?;
+        agree(&processor, vision.sight(), path)?;
+        Ok(Eyes { vision, processor, seen: Vec::new(), names: Default::default(), token, written, tiled })
     }
 
-    /// Looks at a picture.
+    /// Looks at a picture, unless it is one of the last.
     pub fn look(&mut self, picture: &Picture) -> Result<Shown, Error> {
-        let wrong = |error| Error::Processor { file: self.path.display().to_string(), error };
-        let pixels = self.processor.pixels(picture).map_err(wrong)?;
+        // Keyed hashes of 128 bits: two pictures of one name are not to be found.
+        let name = self.names.each_ref().map(|state| state.hash_one((picture.size, &picture.rgb, &picture.alpha)));
+        let known = self.seen.iter().position(|(known, _)| *known == name);
+        let shown = match known {
+            Some(i) => self.seen.remove(i).1,
+            None => self.read(picture)?,
+        };
+        if self.seen.len() >= KEPT {
+            self.seen.remove(0);
+        }
+        self.seen.push((name, shown.clone()));
+        Ok(shown)
+    }
+
+    fn read(&mut self, picture: &Picture) -> Result<Shown, Error> {
+        let pixels = self.processor.pixels(picture)?;
         let (parts, grid, tiles) = match pixels.layout {
             Layout::Pictures { count, tiles, .. } => {
                 let len = pixels.values.len() / count.max(1);

@@ -1,12 +1,11 @@
 //! A model that labels pictures, and whether a model is one that sees.
 
+use crate::Error;
 use crate::encoder::{Choice, choice, ranked};
-use crate::machine::Machine;
-use crate::{Error, model::locate};
+use crate::opening::{openers, threaded};
 use argand_engine::vision::{Seen, Vision};
 use argand_engine::{Comparison, LoadError, LoadOptions, Loading, Seeing};
 use argand_graph::{Dim, Sym};
-use argand_hub::{Progress, Silent};
 use argand_image::{Layout, Picture, Pixels, Processor};
 use argand_models::encoder::label_names;
 use argand_models::vision::Sight;
@@ -65,26 +64,7 @@ enum Eye {
 }
 
 impl ImageClassifier {
-    /// Opens a classifier by path, or `owner/name` of the Hugging Face hub, fetching it first where it has to be.
-    ///
-    /// # Errors
-    /// It cannot be found, fetched or loaded, or does not label pictures.
-    pub fn open(name: &str) -> Result<Self, Error> {
-        Self::open_with(name, &LoadOptions::default(), &mut Silent, &mut |_| {})
-    }
-
-    /// Opens a classifier with options, and tells how far fetching and loading have come.
-    ///
-    /// # Errors
-    /// As [`ImageClassifier::open`].
-    pub fn open_with(
-        name: &str,
-        options: &LoadOptions,
-        fetching: &mut dyn Progress,
-        loading: &mut dyn FnMut(Loading),
-    ) -> Result<Self, Error> {
-        Self::load(&locate(name, fetching)?, options, loading)
-    }
+    openers!("a classifier", "does not label pictures");
 
     /// Loads a classifier from a directory, or from a file. What it wants to see is said by `preprocessor_config.json` beside the
     /// weights, or by its configuration: as `preprocessor_config`, or as timm writes it as `pretrained_cfg`.
@@ -94,7 +74,7 @@ impl ImageClassifier {
     pub fn load(path: &Path, options: &LoadOptions, loading: &mut dyn FnMut(Loading)) -> Result<Self, Error> {
         let checkpoint = Arc::new(options.open(path).map_err(LoadError::from)?);
         let model = argand_models::Model::open(&checkpoint, None).map_err(LoadError::from)?;
-        let labels = label_names(model.facts());
+        let labels = label_names(model.facts()).map_err(LoadError::from)?;
         let output = &model.graph.body.node(model.graph.body.output).ty;
         if labels.is_empty() || output.rows() != Some(Dim::from(Sym::B)) || output.row_len() != Some(labels.len()) {
             return Err(Error::NoImageClassifier { file: path.display().to_string(), page: model.page.name });
@@ -102,10 +82,13 @@ impl ImageClassifier {
         let tower = Sight::of(&model.graph).is_some();
         drop(model);
         let processor = processor(&checkpoint)?;
-        let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let options = LoadOptions { threads, ..options.clone() };
+        let options = threaded(options);
         let model = match tower {
-            true => Eye::Tower(Box::new(Vision::load(&checkpoint, &options, loading)?)),
+            true => {
+                let vision = Vision::load(&checkpoint, &options, loading)?;
+                agree(&processor, vision.sight(), path)?;
+                Eye::Tower(Box::new(vision))
+            }
             false => {
                 let mut model = Seeing::new(checkpoint, options, 1);
                 if let Some(size) = processor.size() {
@@ -136,7 +119,7 @@ impl ImageClassifier {
     /// # Errors
     /// The picture cannot be made to fit.
     pub fn prepare(&self, picture: &Picture) -> Result<Pixels, Error> {
-        self.processor.pixels(picture).map_err(|error| Error::Processor { file: self.file.clone(), error })
+        Ok(self.processor.pixels(picture)?)
     }
 
     /// All labels of each prepared picture, the likeliest first. Those of one size that follow each other are looked at together.
@@ -165,6 +148,17 @@ impl ImageClassifier {
             all.extend(rows.map(|row| ranked(row, usize::MAX).into_iter().map(label).collect()));
         }
         Ok(all)
+    }
+}
+
+/// Fails where pictures as the processor makes them are of another size than the model looks at: of two files beside the weights
+/// one is wrong.
+pub(crate) fn agree(processor: &Processor, sight: &Sight, path: &Path) -> Result<(), Error> {
+    match (processor.size(), sight) {
+        (Some(made), Sight::Whole { size: [height, width, _], .. }) if made != [*height, *width] => {
+            Err(Error::PictureSizes { file: path.display().to_string(), made, wanted: [*height, *width] })
+        }
+        _ => Ok(()),
     }
 }
 

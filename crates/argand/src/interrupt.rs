@@ -1,4 +1,4 @@
-//! Ctrl-C: ends the program, or, where work must be put away first, raises a flag.
+//! Ctrl-C, and being told to end (SIGTERM, SIGHUP): ends the program, or, where work must be put away first, raises a flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -23,8 +23,12 @@ impl Drop for Gentle {
     }
 }
 
-/// Takes over Ctrl-C.
+/// Takes over Ctrl-C and the signals that tell a program to end.
 pub fn install() {
+    // Under `nohup` a hangup is to be ignored, and a handler would be called for it too.
+    if hangup_is_ignored() {
+        return;
+    }
     let flag = flag();
     // Without a handler Ctrl-C ends the program at once, which is good enough.
     let _ = ctrlc::set_handler(move || {
@@ -32,6 +36,13 @@ pub fn install() {
             std::process::exit(CODE);
         }
     });
+}
+
+/// Whether whoever started the program wants it to outlive the terminal.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_some_and(|signals| signals & 1 == 1)
 }
 
 /// From now on Ctrl-C only raises the flag, which is lowered first.

@@ -31,6 +31,7 @@ pub mod machine;
 mod matcher;
 mod model;
 mod ocr;
+mod opening;
 
 pub use answer::{Answer, Timing};
 pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};

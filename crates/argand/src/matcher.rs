@@ -1,13 +1,12 @@
 //! A model that compares pictures with texts: vectors of both, and labels by the text that goes with a picture best.
 
+use crate::Error;
 use crate::encoder::{Choice, choice};
-use crate::image::processor;
-use crate::machine::Machine;
-use crate::{Error, model::locate};
+use crate::image::{agree, processor};
+use crate::opening::{openers, threaded};
 use argand_engine::{LoadError, LoadOptions, Loading, Pair, Seen};
-use argand_hub::{Progress, Silent};
 use argand_image::{Picture, Pixels, Processor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A loaded model such as CLIP or SigLIP.
 ///
@@ -22,30 +21,10 @@ use std::path::{Path, PathBuf};
 pub struct Matcher {
     pair: Pair,
     processor: Processor,
-    path: PathBuf,
 }
 
 impl Matcher {
-    /// Opens a model by path, or `owner/name` of the Hugging Face hub, fetching it first where it has to be.
-    ///
-    /// # Errors
-    /// It cannot be found, fetched or loaded, or does not compare pictures with texts.
-    pub fn open(name: &str) -> Result<Self, Error> {
-        Self::open_with(name, &LoadOptions::default(), &mut Silent, &mut |_| {})
-    }
-
-    /// Opens a model with options, and tells how far fetching and loading have come.
-    ///
-    /// # Errors
-    /// As [`Matcher::open`].
-    pub fn open_with(
-        name: &str,
-        options: &LoadOptions,
-        fetching: &mut dyn Progress,
-        loading: &mut dyn FnMut(Loading),
-    ) -> Result<Self, Error> {
-        Self::load(&locate(name, fetching)?, options, loading)
-    }
+    openers!("a model", "does not compare pictures with texts");
 
     /// Loads a model from a directory.
     ///
@@ -53,9 +32,9 @@ impl Matcher {
     /// It cannot be loaded, or does not compare pictures with texts.
     pub fn load(path: &Path, options: &LoadOptions, loading: &mut dyn FnMut(Loading)) -> Result<Self, Error> {
         let processor = processor(&options.open(path).map_err(LoadError::from)?)?;
-        let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let pair = Pair::load(path, &LoadOptions { threads, ..options.clone() }, loading)?;
-        Ok(Matcher { pair, processor, path: path.to_path_buf() })
+        let pair = Pair::load(path, &threaded(options), loading)?;
+        agree(&processor, pair.vision().sight(), path)?;
+        Ok(Matcher { pair, processor })
     }
 
     /// What the model looks at of a picture.
@@ -63,8 +42,7 @@ impl Matcher {
     /// # Errors
     /// The picture cannot be made to fit.
     pub fn prepare(&self, picture: &Picture) -> Result<Pixels, Error> {
-        let wrong = |error| Error::Processor { file: self.path.display().to_string(), error };
-        self.processor.pixels(picture).map_err(wrong)
+        Ok(self.processor.pixels(picture)?)
     }
 
     /// A vector of length 1 for each prepared picture.

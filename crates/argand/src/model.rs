@@ -1,7 +1,8 @@
 //! A model with its conversation.
 
 use crate::eyes::{Eyes, Shown, fill_in, mark};
-use crate::{Answer, Error, machine::Machine};
+use crate::opening::threaded;
+use crate::{Answer, Error};
 use argand_engine::{
     CpuRunner, Engine, EngineOptions, LoadOptions, Loading, LookupOptions, Request, Sampling, SeqId, SessionId,
     StopRules, TextStream,
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// How a model is to be opened.
 #[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
-    /// How it is loaded. Threads that are not given are chosen by [`Machine::threads`].
+    /// How it is loaded. Threads that are not given are chosen by [`Machine::threads`](crate::machine::Machine::threads).
     pub load: LoadOptions,
     /// Most rows of one prompt in a step; none for the engine's own.
     pub prefill_chunk: Option<usize>,
@@ -143,8 +144,7 @@ impl Model {
     /// # Errors
     /// The model cannot be loaded.
     pub fn load(path: &Path, options: &OpenOptions, loading: &mut dyn FnMut(Loading)) -> Result<Self, Error> {
-        let mut load = options.load.clone();
-        load.threads = load.threads.or_else(|| Some(Machine::read().threads().count));
+        let load = threaded(&options.load);
         let model = argand_engine::Model::load(path, &load, loading)?;
         let (name, graph) = (model.name().to_string(), model.graph().clone());
         let template = model.template().cloned().map_err(Clone::clone);
@@ -260,13 +260,24 @@ impl Model {
     /// # Errors
     /// The model sees no pictures, what it wants to see of them is not said, or the part of it that looks cannot be loaded.
     pub fn show(&mut self, picture: &Picture) -> Result<(), Error> {
-        let sight = self.sight.as_mut().ok_or_else(|| Error::Blind { model: self.name.clone() })?;
-        if sight.eyes.is_none() {
-            sight.eyes = Some(Eyes::load(&sight.path, &sight.options, &self.tokenizer)?);
-        }
+        self.open_eyes(&mut |_| {})?;
+        let Some(sight) = &mut self.sight else { return Ok(()) };
         if let Some(eyes) = &mut sight.eyes {
             sight.shown.push(eyes.look(picture)?);
             sight.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// Loads the part of the model that looks at pictures, unless it is there, and tells how far it has come; [`Model::show`]
+    /// does so with the first picture.
+    ///
+    /// # Errors
+    /// The model sees no pictures, what it wants to see of them is not said, or that part cannot be loaded.
+    pub fn open_eyes(&mut self, loading: &mut dyn FnMut(Loading)) -> Result<(), Error> {
+        let sight = self.sight.as_mut().ok_or_else(|| Error::Blind { model: self.name.clone() })?;
+        if sight.eyes.is_none() {
+            sight.eyes = Some(Eyes::load(&sight.path, &sight.options, &self.tokenizer, loading)?);
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub fn fetch(store: &Store, name: &str) -> Result<ResolvedModel> {
 
 /// Title, size and licence in a line.
 pub fn describe(entry: &CatalogueEntry) -> String {
-    format!("{}: {}, {}, licence {}", entry.name, entry.title, human_bytes(entry.bytes), entry.licence)
+    format!("{}: {}, {}, licence {}", entry.name, entry.title, human_bytes(entry.all_bytes()), entry.licence)
 }
 
 fn sources(entry: &CatalogueEntry) -> String {
@@ -67,6 +67,11 @@ pub fn load(path: &Path, options: &OpenOptions) -> Result<Model> {
         }
     }
     Ok(loading(path, |progress| Model::load(path, options, progress))?)
+}
+
+/// Loads the part of a model that looks at pictures.
+pub fn open_eyes(path: &Path, model: &mut Model) -> Result<()> {
+    Ok(loading(path, |progress| model.open_eyes(progress))?)
 }
 
 /// Fails for a model that reads one text and writes another, of which `wanted` cannot be had.

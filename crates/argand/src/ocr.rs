@@ -1,9 +1,8 @@
 //! A model that reads lines of text.
 
-use crate::machine::Machine;
-use crate::{Error, model::locate};
+use crate::Error;
+use crate::opening::{openers, threaded};
 use argand_engine::{LoadError, LoadOptions, Loading, Seeing, labels::ctc};
-use argand_hub::{Progress, Silent};
 use argand_image::{Filter, Picture, Place, lines, resize};
 use argand_models::pages::crnn;
 use std::path::Path;
@@ -55,26 +54,7 @@ const KEPT: usize = 8;
 const MOST_WIDTH: usize = 8192;
 
 impl TextReader {
-    /// Opens a recogniser by path, or `owner/name` of the Hugging Face hub, fetching it first where it has to be.
-    ///
-    /// # Errors
-    /// It cannot be found, fetched or loaded, or reads no lines.
-    pub fn open(name: &str) -> Result<Self, Error> {
-        Self::open_with(name, &LoadOptions::default(), &mut Silent, &mut |_| {})
-    }
-
-    /// Opens a recogniser with options, and tells how far fetching and loading have come.
-    ///
-    /// # Errors
-    /// As [`TextReader::open`].
-    pub fn open_with(
-        name: &str,
-        options: &LoadOptions,
-        fetching: &mut dyn Progress,
-        loading: &mut dyn FnMut(Loading),
-    ) -> Result<Self, Error> {
-        Self::load(&locate(name, fetching)?, options, loading)
-    }
+    openers!("a recogniser", "reads no lines");
 
     /// Loads a recogniser from a directory, or from a file.
     ///
@@ -89,8 +69,7 @@ impl TextReader {
         let characters = model.read(crnn::characters).map_err(LoadError::from)?;
         let height = model.read(crnn::height).map_err(LoadError::from)?;
         drop(model);
-        let threads = options.threads.or_else(|| Some(Machine::read().threads().count));
-        let mut model = Seeing::new(checkpoint, LoadOptions { threads, ..options.clone() }, KEPT);
+        let mut model = Seeing::new(checkpoint, threaded(options), KEPT);
         // What is wrong with the weights is told at once.
         model.network([height, 8 * WIDTHS], loading)?;
         Ok(TextReader { model, characters, height })

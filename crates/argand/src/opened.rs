@@ -23,13 +23,16 @@ pub enum Opened {
 const USUAL_BYTES: usize = 2;
 
 impl Opened {
-    /// Opens a MODEL or a configuration, which may lie in a folder without weights.
-    pub fn open(name: &str) -> Result<Self> {
+    /// Opens a MODEL with that configuration instead of its own, or a configuration, which may lie in a folder without weights.
+    pub fn open(name: &str, config: Option<&serde_json::Value>) -> Result<Self> {
         if name.ends_with(".json") && !name.ends_with(".index.json") {
+            if config.is_some() {
+                bail!("{name} is a configuration, and --config names another one; leave one out");
+            }
             return Self::config(Path::new(name));
         }
         match models::ready(name) {
-            Ok(found) => Self::at(&found.path, None),
+            Ok(found) => Self::at(&found.path, config),
             Err(error) => match error.downcast_ref() {
                 Some(HubError::NoWeights { path }) => Self::config(&path.join("config.json")),
                 _ => Err(error),

@@ -102,16 +102,16 @@ pub fn each<M, P, R>(
         let (mut names, mut prepared) = (Vec::new(), Vec::new());
         for path in chunk {
             let ready = argand::open_picture(path).map_err(argand::Error::from).and_then(|p| prepare(model, p));
-            match ready {
+            match ready.map_err(|error| about(path, error)) {
                 Ok(ready) => {
                     names.push(path);
                     prepared.push(ready);
                 }
                 Err(error) if pictures.len() > 1 => {
-                    bar.suspend(|| eprintln!("{error}"));
+                    bar.suspend(|| eprintln!("{error:#}"));
                     unread += 1;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
         if !prepared.is_empty() {
@@ -125,6 +125,16 @@ pub fn each<M, P, R>(
     match unread {
         0 => Ok(()),
         _ => bail!("{unread} of {} pictures could not be read", pictures.len()),
+    }
+}
+
+/// An error that names the picture: those of reading its file do.
+pub fn about(path: &Path, error: argand::Error) -> anyhow::Error {
+    match error {
+        argand::Error::Unfit(error) => {
+            anyhow::Error::from(argand::Error::Unfit(error)).context(path.display().to_string())
+        }
+        named => named.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::texts::Text;
 use argand::Choice;
+use argand_engine::Does;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 
@@ -100,6 +101,9 @@ impl argand::Progress for Fetching {
     }
 }
 
+/// Advice where no architecture is named.
+const NEEDS_CONFIG: &str = "a file of weights alone needs --config: a config.json, or the name of a built-in one";
+
 /// What else could be done about an error, where its own words do not say.
 pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|e| {
@@ -109,17 +113,23 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 _ => None,
             };
         }
+        if let Some(argand_models::Error::NoArchitecture { .. }) = e.downcast_ref() {
+            return Some(NEEDS_CONFIG);
+        }
         let error = e.downcast_ref::<argand::Error>()?;
         match error {
             argand::Error::Load(argand_engine::LoadError::Encoder { .. }) => {
                 Some("`argand embed`, `fill`, `classify` and `rerank` are for encoders")
             }
             argand::Error::Load(argand_engine::LoadError::Model(argand_models::Error::NoArchitecture { .. })) => {
-                Some("a file of weights alone needs --config: a config.json, or the name of a built-in one")
+                Some(NEEDS_CONFIG)
             }
-            argand::Error::Load(argand_engine::LoadError::NoEncoder { .. }) => {
-                Some("`argand chat` and `argand run` are for models that write")
-            }
+            argand::Error::Load(argand_engine::LoadError::NoEncoder { does, .. }) => match does {
+                Does::Write => Some("`argand chat` and `argand run` are for models that write"),
+                Does::Rewrite => Some("`argand run MODEL TEXT` gives it a text to read"),
+                Does::Compare => Some("`argand embed` and `argand classify --labels` are for models that compare"),
+                Does::Other => None,
+            },
             argand::Error::NoConversation { .. } => Some("`argand run MODEL TEXT` gives it a text to read"),
             argand::Error::Request(
                 argand_engine::AddError::PromptTooLong { .. } | argand_engine::AddError::SourceTooLong { .. },
@@ -132,12 +142,46 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
     })
 }
 
+/// How wide the terminal is that standard output goes to; none where it goes elsewhere.
+pub fn columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(width, _)| usize::from(width.0))
+}
+
+/// What stands between columns.
+const GAP: &str = "  ";
+
+/// The rows with their widest columns cut so that the table has at most this width; none where it has. No column is cut below
+/// its head.
+pub fn fitted(head: &[&str], rows: &[Vec<String>], width: usize) -> Option<Vec<Vec<String>>> {
+    let room = width.saturating_sub(GAP.len() * head.len().saturating_sub(1));
+    let mut widths = widths(head, rows);
+    if widths.iter().sum::<usize>() <= room {
+        return None;
+    }
+    let least = |i: usize| head[i].chars().count().max(4);
+    while widths.iter().sum::<usize>() > room {
+        let longer = (0..head.len()).filter(|i| widths[*i] > least(*i));
+        let Some(widest) = longer.max_by_key(|i| widths[*i]) else { break };
+        widths[widest] -= 1;
+    }
+    let cut = |(cell, width): (&String, &usize)| match cell.chars().count() > *width {
+        true => cell.chars().take(width - 1).chain(['…']).collect(),
+        false => cell.clone(),
+    };
+    Some(rows.iter().map(|row| row.iter().zip(&widths).map(cut).collect()).collect())
+}
+
+/// Characters of the longest cell of each column.
+fn widths(head: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    let cell = |row: &[String], i: usize| row.get(i).map_or(0, |c| c.chars().count());
+    let widest = |i: usize| rows.iter().map(|r| cell(r, i)).max().unwrap_or(0).max(head[i].chars().count());
+    (0..head.len()).map(widest).collect()
+}
+
 /// Rows of cells, columns aligned; numbers to the right.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let cell = |row: &[String], i: usize| row.get(i).map_or(0, |c| c.chars().count());
-    let widths: Vec<usize> = (0..head.len())
-        .map(|i| rows.iter().map(|r| cell(r, i)).max().unwrap_or(0).max(head[i].chars().count()))
-        .collect();
+    let widths = widths(head, rows);
     let is_number = |c: &String| c.is_empty() || c.starts_with(|f: char| f.is_ascii_digit() || f == '-');
     let right: Vec<bool> = (0..head.len()).map(|i| rows.iter().all(|r| r.get(i).is_none_or(is_number))).collect();
     let mut text = String::new();
@@ -147,7 +191,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             row.iter().zip(&widths).zip(&right).map(|((cell, width), right)| {
                 if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
             });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text += cells.collect::<Vec<_>>().join(GAP).trim_end();
         text.push('\n');
     }
     text
@@ -203,6 +247,17 @@ mod tests {
     fn tables_align_numbers_to_the_right() {
         let rows = [vec!["a".to_string(), "7".into()], vec!["long".into(), "123".into()]];
         assert_eq!(table(&["name", "n"], &rows), "name    n\na       7\nlong  123\n");
+    }
+
+    #[test]
+    fn tables_are_cut_to_fit_where_they_are_widest() {
+        let rows = [vec!["a name".to_string(), "7".into(), "what is said of it at length".into()]];
+        let head = ["name", "n", "about"];
+        assert_eq!(fitted(&head, &rows, 80), None);
+        let cut = fitted(&head, &rows, 24).unwrap();
+        assert_eq!(cut, [["a name", "7", "what is said…"]]);
+        assert!(table(&head, &cut).lines().all(|line| line.chars().count() <= 24));
+        assert_eq!(fitted(&head, &rows, 1).unwrap(), [["a n…", "7", "what…"]], "there is an end to it");
     }
 
     #[test]

@@ -94,6 +94,10 @@ fn wrong_usage_is_told_with_code_2() {
 
 #[test]
 fn values_that_mean_nothing_are_told_with_code_2() {
+    fails(&["fill", &sentences(), "a", "-k", "0"], 2, "0 is not in 1..");
+    fails(&["classify", &sentences(), "a", "-k", "0"], 2, "0 is not in 1..");
+    fails(&["rerank", &sentences(), "a", "b", "--top", "0"], 2, "0 is not in 1..");
+    fails(&["embed", &sentences(), "a", "--similar", "b", "--top", "0"], 2, "0 is not in 1..");
     let model = model();
     fails(&["run", &model, "p", "--top-p", "7"], 2, "top_p is 7");
     fails(&["run", &model, "p", "--temperature", "nan"], 2, "temperature is NaN");
@@ -555,6 +559,22 @@ fn converted_files_hold_the_same_tensors() {
     );
     let refused = tiny("deepseek_v3").display().to_string();
     fails(&["convert", &refused, &twin], 1, "GGUF has no words for all of this configuration of DeepSeek");
+    let told = text(&run(&["convert", &refused, &twin]).stderr);
+    assert!(told.trim_end().ends_with("write .safetensors instead"), "nothing of how it was found out: {told}");
+    let two = tiny("../tiny_seq2seq/t5").display().to_string();
+    fails(&["convert", &two, &twin], 1, "T5 is an encoder-decoder");
+    // What a file says by a configuration that lies elsewhere.
+    let bare = tiny("llama").join("model.safetensors").display().to_string();
+    let alone = path("alone.safetensors");
+    std::fs::copy(&bare, &alone).expect("a file can be copied");
+    let config = tiny("llama").join("config.json").display().to_string();
+    for command in ["count", "draw", "show", "verify"] {
+        fails(&[command, &alone], 1, "names an architecture");
+        assert!(text(&run(&[command, &alone]).stderr).contains("hint: a file of weights alone needs --config"));
+        succeeds(&[command, &alone, "--config", &config]);
+    }
+    fails(&["convert", &alone, &twin, "--config", &config], 1, "there is no tokenizer.json");
+    std::fs::remove_file(&alone).expect("it is there");
     let count = std::fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(count, 3, "nothing else is left behind");
 }
@@ -611,6 +631,8 @@ fn vectors_are_the_same_in_every_format_and_from_every_source() {
     let bytes = array.require(&info.name).expect("it is there").bytes;
     let first = f32::from_le_bytes(bytes[48..52].try_into().expect("four bytes"));
     assert_eq!(f64::from(first), vectors[1][0].as_f64().expect("a number"), "the second row begins after 12 values");
+    fails(&["embed", &model, "a", "--format", "npy", "--output", &npy], 1, "--force replaces it");
+    succeeds(&["embed", &model, "a", "--format", "npy", "--output", &npy, "--force"]);
     assert!(succeeds(&["embed", &model, "the cat", "--format", "table"]).contains("the cat      12  ["));
     write("broken.jsonl", "{\"txt\": 1}\n");
     fails(&["embed", &model, "--file", &path("broken.jsonl")], 1, "line 1 has no field `text`");
@@ -669,10 +691,87 @@ fn encoders_and_decoders_are_not_mixed_up() {
         "Llama is a model that writes",
     );
     fails(&["run", &sentences(), "a"], 1, "BERT is an encoder");
+    let hinted = |fixture: &str, told: &str, hint: &str| {
+        let path = tiny("..").join(fixture).display().to_string();
+        fails(&["fill", &path, "a [MASK]"], 1, told);
+        let error = text(&run(&["fill", &path, "a [MASK]"]).stderr);
+        assert_eq!(error.contains("hint:"), !hint.is_empty(), "{error}");
+        assert!(error.contains(hint), "{error}");
+    };
+    hinted("tiny_vision/clip", "CLIP compares pictures with texts", "`argand classify --labels`");
+    hinted("tiny_seq2seq/t5", "T5 reads a text and writes another one", "`argand run MODEL TEXT`");
+    hinted("tiny_cnn/resnet_basic", "ResNet reads no texts", "");
     let hint = text(&run(&["run", &sentences(), "a"]).stderr);
     assert!(hint.contains("hint: `argand embed`"), "{hint}");
     fails(&["fill", &sentences(), "a [MASK]"], 1, "not made for filling in masked words");
     fails(&["embed", &sentences(), "a", "--quantize", "q3"], 2, "Q8_0");
+}
+
+#[test]
+fn tokenizers_that_cannot_be_read_are_told_with_their_folder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = encoder("bert_mlm", folder.path());
+    let name = |file: &str| folder.path().join(file);
+    let whole = std::fs::read(name("tokenizer.json")).expect("it is there");
+    std::fs::write(name("tokenizer.json"), &whole[..whole.len() / 2]).expect("a file can be written");
+    for command in
+        [&["fill", &path, "a [MASK]"] as &[&str], &["fill", &name("model.safetensors").display().to_string(), "a"]]
+    {
+        fails(command, 1, &format!("{path}: the tokenizer cannot be read: tokenizer.json: "));
+    }
+    // From within the folder its name is a dot, and not nothing.
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let mut inside = command(store.path());
+    let output = inside.current_dir(folder.path()).args(["fill", "model.safetensors", "a"]).output();
+    let error = text(&output.expect("the command starts").stderr);
+    assert!(error.contains("error: .: the tokenizer"), "{error}");
+    std::fs::remove_file(name("tokenizer.json")).expect("it is there");
+    fails(&["fill", &path, "a [MASK]"], 1, "there is no tokenizer.json; Python's transformers writes one");
+    std::fs::write(name("spiece.model"), "").expect("a file can be written");
+    fails(&["fill", &path, "a [MASK]"], 1, "and spiece.model alone is not read");
+}
+
+/// Being told to end is like Ctrl-C: the program ends by itself, so that it can put away what it has begun.
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_told_to_end_does_so_itself() {
+    let store = tempfile::tempdir().expect("a temporary folder");
+    let template = template(store.path());
+    let mut chat = command(store.path());
+    let arguments = ["chat", &model(), "--template", &template, "--system", "a", "--temperature", "0"];
+    let mut child =
+        chat.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the command starts");
+    // After the first answer everything is in place.
+    let mut input = child.stdin.take().expect("a pipe");
+    writeln!(input, "hello").expect("it listens");
+    std::io::Read::read(child.stdout.as_mut().expect("a pipe"), &mut [0]).expect("it answers");
+    // Told while it answers, it only stops the answer.
+    let status = loop {
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("a signal is sent");
+        match child.try_wait().expect("it is ours") {
+            Some(status) => break status,
+            None => std::thread::sleep(std::time::Duration::from_millis(50)),
+        }
+    };
+    assert_eq!(status.code(), Some(130));
+}
+
+#[test]
+fn numbers_of_a_count_have_no_sign_that_means_nothing() {
+    let encoder = tiny("../tiny_encoders/bert").display().to_string();
+    for path in [encoder, tiny("../tiny_cnn/resnet_basic").display().to_string(), model()] {
+        let told = succeeds(&["count", &path, "--json"]);
+        assert!(!told.contains("-0.0"), "{path}: {told}");
+    }
+}
+
+#[test]
+fn models_of_pictures_are_not_verified() {
+    for path in ["tiny_vision/vit", "tiny_cnn/resnet_basic", "tiny_rnn/lstm"] {
+        let path = tiny("..").join(path);
+        let path = if path.exists() { path } else { continue };
+        fails(&["verify", &path.display().to_string()], 1, "which does not read texts alone");
+    }
 }
 
 #[test]

@@ -149,6 +149,23 @@ fn the_command_labels_files_and_directories() {
     let told = text(&mixed.stderr);
     assert!(told.contains("bad.png: the picture is damaged") && told.contains("1 of 2 pictures"), "{told}");
 
+    // One of a shape that cannot be made to fit is told by its own name, and not by the model's.
+    let thin = some.path().join("thin.png");
+    let mut encoder = png::Encoder::new(std::fs::File::create(&thin).unwrap(), 1000, 2);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[7; 2000]).unwrap();
+    let vit = fixtures().join("tiny_vision/vit");
+    let shorter = some.path().join("shorter.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(vit.join("config.json")).unwrap()).unwrap();
+    let side = config["image_size"].clone();
+    config["preprocessor_config"] =
+        json!({ "size": { "shortest_edge": side }, "do_center_crop": true, "crop_size": side });
+    std::fs::write(&shorter, config.to_string()).unwrap();
+    let [vit, thin, shorter] = [&vit, &thin, &shorter].map(|path| path.to_str().unwrap());
+    let unfit = argand(&["classify", vit, thin, "--config", shorter]);
+    let told = text(&unfit.stderr);
+    assert!(told.contains(&format!("error: {thin}: a picture of 1000 x 2 pixels")), "{told}");
+
     let bare = some.path().join("model.safetensors");
     std::fs::copy(folder.path().join("model.safetensors"), &bare).unwrap();
     for (args, expected) in [
@@ -156,6 +173,8 @@ fn the_command_labels_files_and_directories() {
         (vec!["classify", model], "there are no pictures"),
         (vec!["classify", model, "--labels", "a,b", "x.png"], "--labels needs a model that has vectors of texts"),
         (vec!["classify", model, "nowhere.png"], "nowhere.png"),
+        (vec!["classify", model, "x.png", "--context", "9"], "--context is for models that read texts"),
+        (vec!["classify", model, "x.png", "--kv", "f16"], "--kv is for models with attention"),
         (vec!["classify", model, "x.png", "--config", "nowhere"], "no built-in configuration (efficientnet-lite0"),
         (vec!["classify", model, folder.path().join("config.json").to_str().unwrap()], "neither a PNG nor a JPEG"),
     ] {

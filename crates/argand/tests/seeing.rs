@@ -136,6 +136,79 @@ fn a_conversation_goes_on_about_its_pictures() {
     assert!(error.contains("1 pictures were shown"), "{error}");
 }
 
+/// The very same picture in a conversation that begins anew has its rows, and what was computed of them, already.
+#[test]
+fn a_picture_is_looked_at_once() {
+    let wide = [Value::from("wide")];
+    let mut model = seeing("llava");
+    model.generation_mut().max_tokens = Some(3);
+    let (first, prompt, _) = say(&mut model, &wide, "what is in the picture");
+    model.reset();
+    let (again, _, cached) = say(&mut model, &wide, "what is in the picture");
+    assert_eq!((again, cached), (first, prompt - 1), "all but the last token was there");
+    model.reset();
+    let (_, _, cached) = say(&mut model, &[Value::from("tall")], "what is in the picture");
+    assert!(cached < prompt - 1, "another picture is another one");
+}
+
+/// The part of a model that looks says how far it has come.
+#[test]
+fn eyes_are_opened_once_and_say_so() {
+    let mut model = seeing("llava");
+    let mut heard = 0;
+    model.open_eyes(&mut |_| heard += 1).unwrap();
+    assert!(heard > 0);
+    let before = heard;
+    model.open_eyes(&mut |_| heard += 1).unwrap();
+    assert_eq!(heard, before);
+}
+
+/// Pictures are made and looked at in two sizes: one of two files is wrong, whatever the model is for.
+#[test]
+fn configurations_that_disagree_about_pictures_are_told() {
+    for name in ["vit", "clip", "llava"] {
+        let made = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(folder(name)).unwrap().map(Result::unwrap) {
+            std::fs::copy(entry.path(), made.path().join(entry.file_name())).unwrap();
+        }
+        let file = made.path().join("preprocessor_config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        for field in ["size", "crop_size"] {
+            if config.get(field).is_some() {
+                config[field] = serde_json::json!({ "height": 10, "width": 12 });
+            }
+        }
+        std::fs::write(&file, config.to_string()).unwrap();
+        let loaded = |path| match name {
+            "vit" => ImageClassifier::load(path, &exact(), &mut |_| {}).map(drop),
+            "clip" => Matcher::load(path, &exact(), &mut |_| {}).map(drop),
+            _ => Model::load(path, &OpenOptions::default(), &mut |_| {}).unwrap().open_eyes(&mut |_| {}),
+        };
+        let error = loaded(made.path()).expect_err("it should fail").to_string();
+        let told = ["preprocessor_config.json makes pictures of 10 x 12 pixels", "config.json has the model look at"];
+        assert!(told.iter().all(|part| error.contains(part)), "{name}: {error}");
+    }
+}
+
+/// Rows of an array are those of the pictures, or there is no array.
+#[test]
+fn an_array_has_a_row_for_each_picture_or_is_not_written() {
+    let made = tempfile::tempdir().unwrap();
+    let (array, photos) = (made.path().join("v.npy"), made.path().join("photos"));
+    std::fs::create_dir(&photos).unwrap();
+    std::fs::copy(picture(&"wide".into()), photos.join("b.png")).unwrap();
+    let arguments = [path(folder("clip")), path(photos.clone()), path(array.clone())];
+    let [model, from, to] = arguments.each_ref().map(String::as_str);
+    let embed = || argand(&["embed", model, from, "--format", "npy", "--output", to]);
+    std::fs::write(photos.join("a.png"), "no picture").unwrap();
+    let error = embed().unwrap_err();
+    assert!(error.contains("1 of 2 pictures could not be read; no array was written"), "{error}");
+    assert!(!array.exists());
+    std::fs::remove_file(photos.join("a.png")).unwrap();
+    embed().unwrap();
+    assert!(array.exists());
+}
+
 /// What a command writes to standard output, or to standard error when it fails.
 fn argand(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_argand")).args(arguments).output().unwrap();

@@ -31,7 +31,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let score_bias = Some(alibi(c.heads, 1.0));
     let c = Decoder { score_bias, embed_norm: true, tied: f.has("output") != Some(true), ..c };
     let layers = vec![Layer { window: None, rope: None }; c.layers];
-    if !f.bool(hf("apply_residual_connection_post_layernorm")).unwrap_or(false) {
+    if !f.bool(hf("apply_residual_connection_post_layernorm"))?.unwrap_or(false) {
         return c.graph("bloom", &layers, |x, l| pre_norm_block(&c, x, l));
     }
     c.graph("bloom", &layers, |x, l| {

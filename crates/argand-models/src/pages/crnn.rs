@@ -71,7 +71,7 @@ fn both_ways(x: T<'_>, layer: usize, hidden: usize) -> T<'_> {
 /// When the configuration does not list them.
 pub fn characters(f: &Facts<'_>) -> Result<Vec<char>, Error> {
     let missing = || Error::Missing { file: f.file().to_string(), field: "character_list".into() };
-    Ok(f.str(hf("character_list")).ok_or_else(missing)?.chars().collect())
+    Ok(f.str(hf("character_list"))?.ok_or_else(missing)?.chars().collect())
 }
 
 /// Height that a line is brought to, in pixels.

@@ -32,7 +32,7 @@ const NAMES: &[Name] = &[
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let (c, l) = (Decoder::read(f)?, Latent::read(f)?);
     let config = RopeConfig::read(f, l.turned)?;
-    if f.bool(hf("rope_interleave")) == Some(false) {
+    if f.bool(hf("rope_interleave"))? == Some(false) {
         return Err(f.unsupported("`rope_interleave` that is false"));
     }
     // Both kinds of files keep the components that turn together side by side.
@@ -63,22 +63,22 @@ fn experts(f: &Facts<'_>, c: &Decoder) -> Result<Experts, Error> {
     let e = Experts::read(f, c)?;
     // V3 has sigmoids and a correction; configurations of V2 name neither.
     let function = if f.is_gguf() { f.maybe_usize(Fact("expert_gating_func", ""))? } else { None };
-    let sigmoid = match (function, f.str(hf("scoring_func"))) {
-        (None, None) => f.str(hf("model_type")) == Some("deepseek_v3"),
+    let sigmoid = match (function, f.str(hf("scoring_func"))?) {
+        (None, None) => f.str(hf("model_type"))? == Some("deepseek_v3"),
         (Some(1), _) | (None, Some("softmax")) => false,
         (Some(2), _) | (None, Some("sigmoid")) => true,
         (Some(other), _) => return Err(f.unsupported(format!("`expert_gating_func` {other}"))),
         (None, Some(other)) => return Err(f.unsupported(format!("`scoring_func` {other}"))),
     };
     let count = f.maybe_usize(Fact("expert_group_count", "n_group"))?.unwrap_or(1);
-    let limited = match f.str(hf("topk_method")) {
+    let limited = match f.str(hf("topk_method"))? {
         Some("greedy") => false,
         None | Some("group_limited_greedy" | "noaux_tc") => count > 1,
         Some(other) => return Err(f.unsupported(format!("`topk_method` {other}"))),
     };
     let kept = f.maybe_usize(Fact("expert_group_used_count", "topk_group"))?.unwrap_or(count);
     let best = if sigmoid { 2 } else { 1 };
-    let normalised = f.bool(Fact("expert_weights_norm", "norm_topk_prob")).unwrap_or(sigmoid);
+    let normalised = f.bool(Fact("expert_weights_norm", "norm_topk_prob"))?.unwrap_or(sigmoid);
     let routing = Routing {
         chosen: e.routing.chosen,
         score: if sigmoid { Score::Sigmoid } else { Score::Softmax },

@@ -29,18 +29,18 @@ const NAMES: &[Name] = &[
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluErf)?;
     let said = |word| f.bool(hf(word));
-    let grouped = said("new_decoder_architecture").unwrap_or(false) || f.has_tensor("blk.0.attn_norm_2.weight") == Some(true);
+    let grouped = said("new_decoder_architecture")?.unwrap_or(false) || f.has_tensor("blk.0.attn_norm_2.weight") == Some(true);
     let norms = f.maybe_usize(hf("num_ln_in_parallel_attn"))?.unwrap_or(2);
     let residual = match grouped {
         true if norms == 2 => Residual::Parallel,
-        false if said("parallel_attn") == Some(false) => Residual::Serial,
+        false if said("parallel_attn")? == Some(false) => Residual::Serial,
         _ => Residual::ParallelOneNorm,
     };
-    let bias = said("bias").unwrap_or(false);
+    let bias = said("bias")?.unwrap_or(false);
     let c = Decoder { residual, qkv_bias: bias, out_bias: bias, ffn_bias: bias, ..c };
-    let c = Decoder { tied: said("tie_word_embeddings").unwrap_or(true) && c.tied, ..c };
+    let c = Decoder { tied: said("tie_word_embeddings")?.unwrap_or(true) && c.tied, ..c };
     let layers = |rope| vec![Layer { window: None, rope }; c.layers];
-    if said("alibi").unwrap_or(false) {
+    if said("alibi")?.unwrap_or(false) {
         let c = Decoder { score_bias: Some(alibi(c.heads, f64::from(c.scale))), ..c.clone() };
         return c.graph("falcon", &layers(None), |x, l| pre_norm_block(&c, x, l));
     }

@@ -43,7 +43,7 @@ pub(super) fn read(f: &Facts<'_>) -> Result<Decoder, Error> {
     let scalar = f.maybe_f64(hf("query_pre_attn_scalar"))?.unwrap_or(wide as f64);
     Ok(Decoder {
         // Without an output tensor or a word about it, the head is the embedding.
-        tied: f.bool(hf("tie_word_embeddings")).unwrap_or(true) && c.tied || f.has_tensor("lm_head.weight").is_none(),
+        tied: f.bool(hf("tie_word_embeddings"))?.unwrap_or(true) && c.tied || f.has_tensor("lm_head.weight").is_none(),
         act: Unary::GeluTanh,
         scale: (1.0 / scalar.sqrt()) as f32,
         softcap: cap("attn_logit_softcapping", "attn_logit_softcapping")?,

@@ -28,8 +28,8 @@ const NAMES: &[Name] = &[
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluTanh)?;
     let positions = f.rows("pos_embd").map_or_else(|| f.positive(facts::CONTEXT), Ok)?;
-    let scale = if f.bool(hf("scale_attn_weights")).unwrap_or(true) { c.scale } else { 1.0 };
-    let deeper = f.bool(hf("scale_attn_by_inverse_layer_idx")).unwrap_or(false);
+    let scale = if f.bool(hf("scale_attn_weights"))?.unwrap_or(true) { c.scale } else { 1.0 };
+    let deeper = f.bool(hf("scale_attn_by_inverse_layer_idx"))?.unwrap_or(false);
     let c = Decoder { positions: Some(positions), tied: f.has("output") != Some(true), ..c };
     let layers: Vec<f32> = (0..c.layers).map(|i| if deeper { scale / (i + 1) as f32 } else { scale }).collect();
     let plain = Layer { window: None, rope: None };

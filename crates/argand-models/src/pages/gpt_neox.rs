@@ -31,9 +31,9 @@ const NAMES: &[Name] = &[
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluErf)?;
     const PARALLEL: Fact<'_> = Fact("use_parallel_residual", "use_parallel_residual");
-    let parallel = f.bool(PARALLEL).unwrap_or(true);
+    let parallel = f.bool(PARALLEL)?.unwrap_or(true);
     f.tell(PARALLEL, Value::Bool(parallel));
-    let bias = f.bool(hf("attention_bias")).unwrap_or(true);
+    let bias = f.bool(hf("attention_bias"))?.unwrap_or(true);
     let residual = if parallel { Residual::Parallel } else { Residual::Serial };
     let c = Decoder { residual, qkv_bias: bias, out_bias: bias, ..c };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;

@@ -15,10 +15,10 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     if !f.looks() {
         return language(f);
     }
-    let clip = f.str(hf("vision_config.model_type")) != Some("siglip_vision_model");
+    let clip = f.str(hf("vision_config.model_type"))? != Some("siglip_vision_model");
     let t = if clip { clip::tower(f)? } else { siglip::tower(f)? };
     // The class token's row is left out, which goes without saying where there is none.
-    let select = f.str(hf("vision_feature_select_strategy")).unwrap_or("default");
+    let select = f.str(hf("vision_feature_select_strategy"))?.unwrap_or("default");
     if select != if clip { "default" } else { "full" } {
         return Err(f.unsupported(format!("`vision_feature_select_strategy` is `{select}`")));
     }
@@ -29,8 +29,8 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     if !(1.0..=layers).contains(&count) || count.fract() != 0.0 {
         return Err(f.unsupported(format!("`vision_feature_layer` is {from}, of {layers} layers")));
     }
-    let act = named_activation(f, f.str(hf("projector_hidden_act")), Unary::GeluErf)?;
-    let bias = f.bool(hf("multimodal_projector_bias")).unwrap_or(true);
+    let act = named_activation(f, f.str(hf("projector_hidden_act"))?, Unary::GeluErf)?;
+    let bias = f.bool(hf("multimodal_projector_bias"))?.unwrap_or(true);
     let dim = match f.text() {
         Some(text) => text.positive(facts::DIM)?,
         None => f.positive(facts::DIM)?,

@@ -37,14 +37,15 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let (by, least) = (number("depth_divisible_by", 8.0)?, number("min_depth", 8.0)?);
     let (multiplier, expand) = (number("depth_multiplier", 1.0)?, number("expand_ratio", 6.0)?);
     let width = |width: f64| divisible(width.round_ties_even(), by, least);
-    let padded = |walk: Walk, reach: usize| if f.bool(hf("tf_padding")).unwrap_or(true) { walk.same() } else { walk.pad(reach) };
+    let same = f.bool(hf("tf_padding"))?.unwrap_or(true);
+    let padded = |walk: Walk, reach: usize| if same { walk.same() } else { walk.pad(reach) };
     let least_size = f.maybe_usize(hf("output_stride"))?.unwrap_or(32);
 
     let g = Builder::new("mobilenet_v2");
     let x = g.pictures(f.picture()?, f.maybe_usize(hf("num_channels"))?.unwrap_or(3));
     let inner = width(32.0 * multiplier);
     let mut x = conv(x, "stem", Some(inner), padded(Walk::square(3).stride(2), 1), Act::Relu6);
-    if f.bool(hf("first_layer_is_expansion")) == Some(false) {
+    if f.bool(hf("first_layer_is_expansion"))? == Some(false) {
         x = conv(x, "wide", Some(inner), Walk::square(1), Act::Relu6);
     }
     x = conv(x, "mix", None, padded(Walk::square(3), 1), Act::Relu6);
@@ -59,7 +60,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
         let out = width(WIDTHS[i + 1] * multiplier);
         x = inverted(x, i, &Inverted { inner, out, walk, residual: stride == 1 });
     }
-    let fine = f.bool(hf("finegrained_output")).unwrap_or(true) && multiplier < 1.0;
+    let fine = f.bool(hf("finegrained_output"))?.unwrap_or(true) && multiplier < 1.0;
     let head = if fine { 1280 } else { width(1280.0 * multiplier) };
     let pooled = conv(x, "head", Some(head), Walk::square(1), Act::Relu6).mean().named("pooled");
     let output = pooled.linear_bias("output", f.labels()?, true).value();

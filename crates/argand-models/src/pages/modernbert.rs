@@ -41,16 +41,16 @@ struct Kind {
 }
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
-    let says = |word| f.bool(hf(word)).unwrap_or(false);
+    let says = |word| Ok::<_, Error>(f.bool(hf(word))?.unwrap_or(false));
     let act = activation(f, Unary::GeluErf)?;
-    let body = Decoder { norm: NormKind::Layer, norm_bias: says("norm_bias"), mask: Mask::Full, act, ..Decoder::read(f)? };
-    let pool = if f.str(hf("classifier_pooling")) == Some("mean") { Pool::Mean } else { Pool::First };
+    let body = Decoder { norm: NormKind::Layer, norm_bias: says("norm_bias")?, mask: Mask::Full, act, ..Decoder::read(f)? };
+    let pool = if f.str(hf("classifier_pooling"))? == Some("mean") { Pool::Mean } else { Pool::First };
     let c = Encoder {
         width: body.dim,
         first_position: 0,
         types: None,
         output_norm: true,
-        head_bias: says("classifier_bias"),
+        head_bias: says("classifier_bias")?,
         head_act: Unary::GeluErf,
         summary: Summary::Transform(pool),
         body,
@@ -72,7 +72,7 @@ fn layers(f: &Facts<'_>, c: &Decoder) -> Result<Vec<Kind>, Error> {
     let period = f.maybe_usize(hf("global_attn_every_n_layers"))?.unwrap_or(3).max(1);
     // Half of the width to each side, and the token itself.
     let window = f.maybe_usize(hf("local_attention"))?.unwrap_or(128) / 2 + 1;
-    let types = f.words(hf("layer_types"));
+    let types = f.words(hf("layer_types"))?;
     let sees_all = |i: usize| match types.as_ref().and_then(|t| t.get(i)) {
         Some(kind) => kind == "full_attention",
         None => i.is_multiple_of(period),

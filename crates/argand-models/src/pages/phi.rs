@@ -21,7 +21,7 @@ const NAMES: &[Name] = &[
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder::classic(f, Unary::GeluTanh)?;
-    let qk_norm = f.bool(hf("qk_layernorm")).unwrap_or(false);
+    let qk_norm = f.bool(hf("qk_layernorm"))?.unwrap_or(false);
     let c = Decoder { residual: Residual::ParallelOneNorm, head_bias: true, qk_norm, ..c };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
     let layers = vec![Layer { window: None, rope: Some(rope) }; c.layers];

@@ -19,7 +19,8 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
 
 /// The window of each layer: with `use_sliding_window`, from `max_window_layers` on, or as `layer_types` says.
 pub(super) fn windowed_layers(f: &Facts<'_>, layers: usize) -> Result<Vec<Option<usize>>, Error> {
-    let window = f.window()?.filter(|_| f.bool(hf("use_sliding_window")).unwrap_or(false));
+    let slides = f.bool(hf("use_sliding_window"))?.unwrap_or(false);
+    let window = f.window()?.filter(|_| slides);
     let first = f.maybe_usize(hf("max_window_layers"))?.unwrap_or(layers);
     let listed = f.sliding_layers(layers)?;
     let slides = |i: usize| listed.as_ref().map_or(i >= first, |all| all[i]);

@@ -15,11 +15,11 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let c = Decoder { qk_norm: true, ..Decoder::read(f)? };
     let experts = Experts::read(f, &c)?;
     // GGUF files of this family say nothing, and all have it.
-    let normalised = f.bool(Fact("expert_weights_norm", "norm_topk_prob")).unwrap_or(f.is_gguf());
+    let normalised = f.bool(Fact("expert_weights_norm", "norm_topk_prob"))?.unwrap_or(f.is_gguf());
     let experts = Experts { routing: Routing { normalised, ..experts.routing }, ..experts };
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
     let period = f.maybe_usize(hf("decoder_sparse_step"))?.unwrap_or(1).max(1);
-    let plain = f.words(hf("mlp_only_layers")).unwrap_or_default();
+    let plain = f.words(hf("mlp_only_layers"))?.unwrap_or_default();
     let mixed = |i: usize| (i + 1).is_multiple_of(period) && !plain.contains(&i.to_string());
     let windows = super::qwen2::windowed_layers(f, c.layers)?.into_iter().enumerate();
     let layers = windows.map(|(i, window)| (Layer { window, rope: Some(rope.clone()) }, mixed(i)));

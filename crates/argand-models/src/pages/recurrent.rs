@@ -23,7 +23,7 @@ const NAMES: &[Name] = &[
 const HIDDEN: Fact<'static> = hf("hidden_size");
 
 fn is_lstm(f: &Facts<'_>) -> bool {
-    f.str(hf("model_type")) == Some("lstm")
+    f.architecture() == "lstm"
 }
 
 /// Gates of the cell.
@@ -34,15 +34,15 @@ pub(crate) fn gates(f: &Facts<'_>) -> usize {
 /// Frames and the first states come in, `state.{layer}.{on or back}`; the states after each frame are the values
 /// `states.{layer}.{on or back}`.
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
-    let order = match f.str(hf("layout")) {
+    let order = match f.str(hf("layout"))? {
         None | Some("torch") => GateOrder::Torch,
         Some("onnx") => GateOrder::Onnx,
         Some(other) => return Err(f.unsupported(format!("layout `{other}`; known are torch and onnx"))),
     };
-    let reset_after = f.bool(hf("linear_before_reset")).unwrap_or(true);
+    let reset_after = f.bool(hf("linear_before_reset"))?.unwrap_or(true);
     let cell = if is_lstm(f) { Cell::Lstm } else { Cell::Gru { reset_after } };
-    let (hidden, bias) = (f.positive(HIDDEN)?, f.bool(hf("bias")).unwrap_or(true));
-    let sides = if f.bool(hf("bidirectional")).unwrap_or(false) { vec![false, true] } else { vec![false] };
+    let (hidden, bias) = (f.positive(HIDDEN)?, f.bool(hf("bias"))?.unwrap_or(true));
+    let sides = if f.bool(hf("bidirectional"))?.unwrap_or(false) { vec![false, true] } else { vec![false] };
 
     let g = Builder::new("recurrent");
     let mut x = g.given("frames", Sym::N.into(), f.positive(hf("input_size"))?);

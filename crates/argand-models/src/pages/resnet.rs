@@ -28,17 +28,17 @@ struct Config {
 }
 
 fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
-    let act = f.str(hf("hidden_act")).unwrap_or("relu");
+    let act = f.str(hf("hidden_act"))?.unwrap_or("relu");
     let act = Act::of(act).ok_or_else(|| f.unsupported(format!("activation `{act}`")))?;
-    let early = f.bool(hf("downsample_in_bottleneck")).unwrap_or(false);
-    let c = Config { act, narrow: (f.str(hf("layer_type")) != Some("basic")).then_some(early) };
-    let first = if f.bool(hf("downsample_in_first_stage")).unwrap_or(false) { 2 } else { 1 };
+    let early = f.bool(hf("downsample_in_bottleneck"))?.unwrap_or(false);
+    let c = Config { act, narrow: (f.str(hf("layer_type"))? != Some("basic")).then_some(early) };
+    let first = if f.bool(hf("downsample_in_first_stage"))?.unwrap_or(false) { 2 } else { 1 };
 
     let g = Builder::new("resnet");
     let x = g.pictures(f.picture()?, f.maybe_usize(hf("num_channels"))?.unwrap_or(3));
     let x = conv(x, "stem", Some(f.positive(hf("embedding_size"))?), Walk::square(7).stride(2).pad(3), act);
     let pool = Walk::square(3).stride(2);
-    let pool = match f.str(hf("pool_padding")) {
+    let pool = match f.str(hf("pool_padding"))? {
         None => pool.pad(1),
         // As TensorFlow has it.
         Some("same") => pool.same(),

@@ -16,7 +16,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let rope = RopeConfig::read(f, c.head_dim)?.rope()?;
     let every = f.maybe_usize(hf("no_rope_layer_interval"))?.unwrap_or(4).max(1);
     // A list in the configuration says 1 where a layer turns its heads, against the name of the field.
-    let listed = f.words(hf("no_rope_layers"));
+    let listed = f.words(hf("no_rope_layers"))?;
     let turns = |i: usize| match listed.as_ref().and_then(|l| l.get(i)) {
         Some(word) => word != "0",
         None => !(i + 1).is_multiple_of(every),

@@ -52,7 +52,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let (gated, act) = feed_forward(f)?;
     // Before version 1.1 the head is the table of embeddings, scaled. Configurations say so by this word, GGUF files by no head.
     let head = f.has("output");
-    let own = if f.is_gguf() { head == Some(true) } else { f.bool(hf("tie_word_embeddings")) == Some(false) };
+    let own = if f.is_gguf() { head == Some(true) } else { f.bool(hf("tie_word_embeddings"))? == Some(false) };
     let c = Decoder { gated, act, scale: 1.0, tied: head.map_or(!own, |has| !has), ..Decoder::read(f)? };
     let rows = decoder::layers(f, if f.maybe_usize(DECODER_LAYERS)?.is_some() { DECODER_LAYERS } else { facts::LAYERS })?;
     let memory = KvSpec { heads: c.heads, dim_k: c.head_dim, dim_v: c.head_dim, window: None, memory: true };
@@ -62,7 +62,7 @@ fn graph(f: &Facts<'_>) -> Result<Graph, Error> {
     let x = g.embed("token_embd", c.vocab, c.dim);
     let x = x.repeat("enc.layers", &vec![(); c.layers], |x, ()| pre_norm_block(&side, x, &PLAIN));
     let x = c.norm(x, "enc.output_norm");
-    if f.words(hf("architectures")).is_some_and(|classes| classes == ["T5EncoderModel"]) {
+    if f.words(hf("architectures"))?.is_some_and(|classes| classes == ["T5EncoderModel"]) {
         let output = match f.head()? {
             Head::Sentence(sentence) => sentence.apply(x),
             _ => x,
@@ -96,7 +96,7 @@ fn heads<'g>(c: &Decoder, x: T<'g>, name: &str) -> T<'g> {
 
 /// Whether the feed-forward part has a gate, and its function.
 fn feed_forward(f: &Facts<'_>) -> Result<(bool, Unary), Error> {
-    match f.str(hf("feed_forward_proj")) {
+    match f.str(hf("feed_forward_proj"))? {
         Some("relu") => Ok((false, Unary::Relu)),
         // The name says another function than was trained with (`T5Config`).
         Some("gated-gelu") => Ok((true, Unary::GeluTanh)),

@@ -2,8 +2,8 @@
 
 mod input;
 
-use super::run::{context_note, stats};
-use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
+use super::run::{stream, tell};
+use crate::args::WriterArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
 use argand::{Answer, Error, Model};
@@ -26,15 +26,8 @@ Examples:
 pub struct Chat {
     /// Model: a catalogue name, a path, or OWNER/NAME of the hub
     model: Option<String>,
-    /// Tell the speed after each answer
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    conversation: ConversationArgs,
-    #[command(flatten)]
-    generation: GenerationArgs,
-    #[command(flatten)]
-    load: LoadArgs,
+    writer: WriterArgs,
 }
 
 const HELP: &str = "\
@@ -52,8 +45,7 @@ commands:
 
 impl Chat {
     pub fn run(self) -> Result<()> {
-        let generation = self.generation.generation()?;
-        let options = self.load.options()?;
+        let writer = self.writer.read()?;
         let name = match &self.model {
             Some(name) => name,
             None => &argand_hub::catalogue().first().context("the catalogue is empty; name a model")?.name,
@@ -61,19 +53,17 @@ impl Chat {
         let found = models::ready(name)?;
         models::continues(
             &found.path,
-            &options.load,
+            &writer.options.load,
             "it holds no conversations; give it a text with `argand run MODEL TEXT`",
         )?;
-        let mut model = models::load(&found.path, &options)?;
-        *model.generation_mut() = generation;
-        self.conversation.apply(&mut model)?;
+        let model = writer.load(&found.path)?;
         let mut input = Input::open()?;
         if input.is_terminal() {
             let size = argand_hub::human_bytes(model.file_bytes());
-            let threads = options.load.threads.unwrap_or(1);
+            let threads = writer.options.load.threads.unwrap_or(1);
             eprintln!("{}, {size}, {threads} threads; /help lists the commands", ui::bold(&found.name));
         }
-        let mut talk = Talk { model, stats: self.stats, saved: HashSet::new() };
+        let mut talk = Talk { model, stats: self.writer.stats, saved: HashSet::new() };
         loop {
             match input.turn()? {
                 Turn::End => break,
@@ -180,27 +170,16 @@ impl Talk {
 fn answer<'m>(
     ask: impl FnOnce(&'m mut Model) -> Result<Answer<'m>, Error>,
     model: &'m mut Model,
-    tell: bool,
+    speed: bool,
 ) -> Result<()> {
     let context = model.context();
     let mut answer = ask(model)?;
     let _gentle = interrupt::gentle();
-    while let Some(piece) = answer.step() {
-        ui::out(&piece?)?;
-        if interrupt::raised() {
-            answer.stop();
-            break;
-        }
-    }
+    stream(&mut answer, true)?;
     ui::out("\n")?;
     if answer.finish().is_none() {
         eprintln!("[stopped]");
     }
-    if let Some(note) = context_note(&answer, context, "/reset begins anew, or start with a larger --context") {
-        eprintln!("{note}");
-    }
-    if tell {
-        eprintln!("{}", stats(&answer));
-    }
+    tell(&answer, context, "/reset begins anew, or start with a larger --context", speed);
     Ok(())
 }

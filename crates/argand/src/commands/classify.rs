@@ -1,6 +1,6 @@
 //! `argand classify`: labels for texts and pictures.
 
-use crate::args::LoadArgs;
+use crate::args::{self, LoadArgs};
 use crate::texts::{self, Text, TextArgs};
 use crate::{models, pictures, ui};
 use anyhow::{Result, bail};
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   argand classify ./distilbert-sst2 \"What a fine day.\"
   argand classify ./bert-ner \"Ada Lovelace lived in London.\" --json
-  argand classify ./all-MiniLM-L6-v2 --labels sport,politics,weather --file headlines.txt
+  argand classify minilm --labels sport,politics,weather --file headlines.txt
   argand classify ./resnet-50 cat.jpg -k 5
   argand classify ./clip-vit-base-patch32 photos/ --labels \"a photo of a cat,a photo of a dog\"
   argand classify efficientnet-lite0.pth --config efficientnet-lite0 photos/ --json")]
@@ -35,7 +35,7 @@ pub struct Classify {
     #[arg(long, value_name = "A,B,...", value_delimiter = ',')]
     labels: Vec<String>,
     /// Show this many labels of each
-    #[arg(short = 'k', long, value_name = "K", default_value_t = 1)]
+    #[arg(short = 'k', long, value_name = "K", default_value_t = 1, value_parser = args::at_least_one())]
     top_k: usize,
     /// Write a JSON object a line
     #[arg(long)]
@@ -65,7 +65,7 @@ impl Classify {
         if self.labels.is_empty() {
             bail!("the model compares pictures with texts and has no labels of its own; name some with --labels");
         }
-        let mut matcher = models::load_matcher(path, &self.load.options()?.load)?;
+        let mut matcher = models::load_matcher(path, &self.load.for_pictures(path)?)?;
         let labels: Vec<&str> = self.labels.iter().map(|label| label.trim()).collect();
         let vectors = matcher.embed_texts(&labels)?;
         self.label(&mut matcher, argand::Matcher::prepare, |matcher, pictures| {
@@ -81,7 +81,7 @@ impl Classify {
                 "--labels needs a model that has vectors of texts; this one looks at pictures and has labels of its own"
             );
         }
-        let mut model = models::load_image_classifier(path, &self.load.options()?.load)?;
+        let mut model = models::load_image_classifier(path, &self.load.for_pictures(path)?)?;
         self.label(&mut model, ImageClassifier::prepare, |model, pictures| model.classify_prepared(pictures))
     }
 

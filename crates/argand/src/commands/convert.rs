@@ -1,6 +1,7 @@
 //! `argand convert`: a model written in another format.
 
 use super::quantize::recode;
+use crate::args::ConfigArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
 use argand::machine::Machine;
@@ -36,6 +37,8 @@ pub struct Convert {
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// What a new file holds.
@@ -63,7 +66,7 @@ impl Convert {
     pub fn run(self) -> Result<()> {
         let path = Path::new(&self.source);
         let input = if path.exists() { path.to_path_buf() } else { models::ready(&self.source)?.path };
-        let checkpoint = Arc::new(Checkpoint::open(&input)?);
+        let checkpoint = Arc::new(Checkpoint::open_as(&input, self.config.read()?.as_ref())?);
         check_output(&checkpoint, &self.output, self.force)?;
         let extension = self.output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let _gentle = interrupt::gentle();

@@ -1,6 +1,6 @@
 //! `argand count`: what a model costs.
 
-use crate::args::{self, BadValue};
+use crate::args::{self, BadValue, ConfigArgs};
 use crate::opened::Opened;
 use crate::ui::{self, human_bytes, human_count};
 use anyhow::{Result, bail};
@@ -37,6 +37,8 @@ pub struct Count {
     /// Write JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// Bytes of the largest element that a cache could have, a double.
@@ -49,7 +51,7 @@ impl Count {
             let wanted = format!("more than 0 and at most {MOST_CACHE_BYTES}");
             bail!(BadValue(format!("--cache-bytes is {}, expected {wanted}", self.cache_bytes)));
         }
-        let opened = Opened::open(&self.model)?;
+        let opened = Opened::open(&self.model, self.config.read()?.as_ref())?;
         let part = opened.part(self.looking)?;
         let counted = opened.count(&part, codec);
         let (batch, context) = (self.batch as usize, self.context as usize);
@@ -118,18 +120,18 @@ impl Count {
     fn as_json(&self, counted: &Counted, at: &At) -> serde_json::Value {
         let as_json = |r: &CountRow, at: &At| {
             json!({
-                "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": r.read_bytes(at),
-                "flops": r.flops.at(at) + 0.0, "activation_bytes": r.activation_bytes.at(at),
-                "cache_bytes": r.state_elems.at(at) * self.cache_bytes,
+                "op": r.name, "times": r.times, "parameters": r.params, "weight_bytes": plain(r.read_bytes(at)),
+                "flops": plain(r.flops.at(at)), "activation_bytes": plain(r.activation_bytes.at(at)),
+                "cache_bytes": plain(r.state_elems.at(at) * self.cache_bytes),
             })
         };
         let reading = counted.encoder.as_deref().map(|encoder| {
             let at = self.reading(at);
             json!({
                 "tokens": at.n,
-                "weight_bytes": encoder.read_bytes(&at),
-                "flops": encoder.total(|r| &r.flops).at(&at),
-                "bytes": encoder.bytes(&at, self.cache_bytes),
+                "weight_bytes": plain(encoder.read_bytes(&at)),
+                "flops": plain(encoder.total(|r| &r.flops).at(&at)),
+                "bytes": plain(encoder.bytes(&at, self.cache_bytes)),
                 "rows": encoder.rows.iter().map(|r| as_json(r, &at)).collect::<Vec<_>>(),
             })
         });
@@ -138,11 +140,16 @@ impl Count {
             "parameters": counted.params,
             "cache_bytes_per_token": counted.state_per_token as f64 * self.cache_bytes,
             "tokens": at.n, "context": at.s,
-            "weight_bytes": counted.read_bytes(at),
-            "flops": counted.total(|r| &r.flops).at(at),
-            "bytes": counted.bytes(at, self.cache_bytes),
+            "weight_bytes": plain(counted.read_bytes(at)),
+            "flops": plain(counted.total(|r| &r.flops).at(at)),
+            "bytes": plain(counted.bytes(at, self.cache_bytes)),
             "flops_symbolic": counted.total(|r| &r.flops).to_string(),
             "rows": counted.rows.iter().map(|r| as_json(r, at)).collect::<Vec<_>>(),
         })
     }
+}
+
+/// A number without the sign that an empty sum of floats has: it is -0.
+fn plain(number: f64) -> f64 {
+    number + 0.0
 }

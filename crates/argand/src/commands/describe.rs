@@ -1,7 +1,7 @@
 //! `argand describe`: pictures in, text out.
 
-use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
-use crate::commands::run::{context_note, report, stats};
+use crate::args::WriterArgs;
+use crate::commands::run::{report, stream, tell};
 use crate::{interrupt, models, pictures, ui};
 use anyhow::{Result, bail};
 use argand::Model;
@@ -31,27 +31,20 @@ pub struct Describe {
     /// Write a JSON object a line, with the answer, its cost and its speed
     #[arg(long)]
     json: bool,
-    /// Tell the speed on standard error
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    conversation: ConversationArgs,
-    #[command(flatten)]
-    generation: GenerationArgs,
-    #[command(flatten)]
-    load: LoadArgs,
+    writer: WriterArgs,
 }
 
 impl Describe {
     pub fn run(self) -> Result<()> {
-        let generation = self.generation.generation()?;
+        let writer = self.writer.read()?;
         let files = pictures::find(&self.inputs, self.file.as_deref())?;
-        let mut model = models::load(&models::ready(&self.model)?.path, &self.load.options()?)?;
+        let path = models::ready(&self.model)?.path;
+        let mut model = writer.load(&path)?;
         if !model.sees() {
             bail!("{} reads text and sees no pictures; a model such as SmolVLM was expected", model.name());
         }
-        *model.generation_mut() = generation;
-        self.conversation.apply(&mut model)?;
+        models::open_eyes(&path, &mut model)?;
         let _gentle = interrupt::gentle();
         if self.together {
             return self.answer(&mut model, &files);
@@ -61,7 +54,8 @@ impl Describe {
             interrupt::check()?;
             match self.answer(&mut model, std::slice::from_ref(file)) {
                 Err(error) if files.len() > 1 && error.is::<argand::Error>() => {
-                    eprintln!("{}: {error}", file.display());
+                    let (name, text) = (file.display().to_string(), format!("{error:#}"));
+                    eprintln!("{}", if text.starts_with(&name) { text } else { format!("{name}: {text}") });
                     unread += 1;
                 }
                 done => done?,
@@ -78,7 +72,7 @@ impl Describe {
         model.reset();
         for file in files {
             let picture = argand::open_picture(file).map_err(argand::Error::from)?;
-            model.show(&picture)?;
+            model.show(&picture).map_err(|error| pictures::about(file, error))?;
         }
         let context = model.context();
         let mut answer = model.chat(&self.prompt)?;
@@ -86,16 +80,7 @@ impl Describe {
         if several && !self.json && !self.together {
             ui::out(&format!("{}\n", files[0].display()))?;
         }
-        while let Some(piece) = answer.step() {
-            let piece = piece?;
-            if !self.json {
-                ui::out(&piece)?;
-            }
-            if interrupt::raised() {
-                answer.stop();
-                break;
-            }
-        }
+        stream(&mut answer, !self.json)?;
         if self.json {
             let mut found = report(&answer);
             if self.together {
@@ -107,12 +92,7 @@ impl Describe {
         } else {
             ui::out(if several && !self.together { "\n\n" } else { "\n" })?;
         }
-        if let Some(note) = context_note(&answer, context, "a larger one is asked for with --context TOKENS") {
-            eprintln!("{note}");
-        }
-        if self.stats {
-            eprintln!("{}", stats(&answer));
-        }
+        tell(&answer, context, "a larger one is asked for with --context TOKENS", self.writer.stats);
         Ok(interrupt::check()?)
     }
 }

@@ -1,5 +1,6 @@
 //! `argand draw`: what a model computes.
 
+use crate::args::ConfigArgs;
 use crate::opened::Opened;
 use crate::ui;
 use anyhow::{Context, Result};
@@ -37,11 +38,13 @@ pub struct Draw {
     /// Of a model that reads and sees, draw the part that looks at pictures
     #[arg(long)]
     looking: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl Draw {
     pub fn run(self) -> Result<()> {
-        let opened = Opened::open(&self.model)?;
+        let opened = Opened::open(&self.model, self.config.read()?.as_ref())?;
         let graph = opened.part(self.looking)?.graph;
         if self.plan {
             for part in graph.parts() {

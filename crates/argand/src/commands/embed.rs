@@ -1,9 +1,9 @@
 //! `argand embed`: texts in, vectors out.
 
-use crate::args::LoadArgs;
+use crate::args::{self, LoadArgs};
 use crate::texts::{self, Text, TextArgs};
 use crate::{models, pictures, ui};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use argand::{Matcher, Picture, Pixels, Pool, Sense, Task, cosine};
 use clap::ValueEnum;
 use serde_json::json;
@@ -37,13 +37,13 @@ enum Pooling {
 /// argument is called like a picture, or is a directory, all are taken for pictures; so is a --file of such names.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  argand embed ./all-MiniLM-L6-v2 \"A cat sleeps.\" \"Ein Kater schläft.\"
-  argand embed ./all-MiniLM-L6-v2 --file lines.txt --format npy --output vectors.npy
-  argand embed ./all-MiniLM-L6-v2 --file notes/ --similar \"when does the lease end?\"
-  argand embed ./all-MiniLM-L6-v2 --file lines.txt --quantize q8_0 | jq -c .embedding
+  argand embed minilm \"A cat sleeps.\" \"Ein Kater schläft.\"
+  argand embed minilm --file lines.txt --format npy --output vectors.npy
+  argand embed minilm --file notes/ --similar \"when does the lease end?\"
+  argand embed minilm --file lines.txt --quantize q8_0 | jq -c .embedding
   argand embed ./clip-vit-base-patch32 --file photos/ --similar \"a cat on a sofa\"")]
 pub struct Embed {
-    /// Encoder: a path, or OWNER/NAME of the hub
+    /// Encoder: a catalogue name, a path, or OWNER/NAME of the hub
     model: String,
     #[command(flatten)]
     texts: TextArgs,
@@ -51,7 +51,7 @@ pub struct Embed {
     #[arg(long, value_name = "QUERY")]
     similar: Option<String>,
     /// With --similar, show this many
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "similar")]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "similar", value_parser = args::at_least_one())]
     top: usize,
     /// How vectors are written
     #[arg(long, value_name = "FORMAT", default_value = "jsonl", conflicts_with = "similar")]
@@ -59,6 +59,9 @@ pub struct Embed {
     /// Write vectors to this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "similar")]
     output: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Pool the rows of a text like this instead of as the model says
     #[arg(long, value_name = "HOW")]
     pool: Option<Pooling>,
@@ -74,6 +77,9 @@ impl Embed {
         if self.format == Format::Npy && self.output.is_none() && io::stdout().is_terminal() {
             bail!("--format npy writes bytes, which no terminal shows; name a file with --output");
         }
+        if let Some(file) = self.output.as_ref().filter(|file| file.exists() && !self.force) {
+            bail!("{} is there already; --force replaces it", file.display());
+        }
         let pool = self.pool.map(|pool| match pool {
             Pooling::Mean => Pool::Mean,
             Pooling::Max => Pool::Max,
@@ -85,7 +91,7 @@ impl Embed {
             if pool.is_some() {
                 bail!("--pool is for encoders of texts; this model has one vector for a picture or a text");
             }
-            return self.matched(models::load_matcher(&path, &load)?);
+            return self.matched(models::load_matcher(&path, &self.load.for_pictures(&path)?)?);
         }
         let texts = self.texts.read()?;
         let mut encoder = models::load_encoder(&path, Task::Embed { pool }, &load)?;
@@ -112,6 +118,12 @@ impl Embed {
         };
         let prepare = |matcher: &Matcher, picture: Picture| matcher.prepare(&picture);
         let done = pictures::each(&mut matcher, &self.texts.pictures()?, "embedding", prepare, run, hear);
+        // Rows of an array have no names: with some left out nobody could tell whose they are.
+        if self.format == Format::Npy && self.similar.is_none() {
+            done.as_ref().map_err(|error| {
+                anyhow!("{error}; no array was written, as its rows would not be those of the pictures")
+            })?;
+        }
         // Those that could be read are written, whatever the others were.
         self.write(query, vectors.len(), width, |hear| {
             vectors.iter().try_for_each(|(picture, vector)| hear(picture, vector.clone()))

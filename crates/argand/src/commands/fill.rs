@@ -1,6 +1,6 @@
 //! `argand fill`: words that were masked.
 
-use crate::args::LoadArgs;
+use crate::args::{self, LoadArgs};
 use crate::{texts, ui};
 use anyhow::Result;
 use argand::Task;
@@ -17,7 +17,7 @@ pub struct Fill {
     /// Text with a mask, written as the model writes it, for each word that is missing
     text: String,
     /// Show this many words for each mask
-    #[arg(short = 'k', long, value_name = "K", default_value_t = 5)]
+    #[arg(short = 'k', long, value_name = "K", default_value_t = 5, value_parser = args::at_least_one())]
     top_k: usize,
     /// Write JSON
     #[arg(long)]

@@ -106,7 +106,7 @@ impl Map {
             return Ok(ui::out_json(&all.iter().map(as_json).collect::<Result<_>>()?)?);
         }
         match self.format {
-            Form::Text => Ok(ui::out(&as_text(&all))?),
+            Form::Text => Ok(ui::out(&as_text(&all, ui::columns()))?),
             Form::Svg => Ok(ui::out(&svg::timeline(&all))?),
         }
     }
@@ -118,7 +118,8 @@ fn as_json(family: &Family) -> Result<serde_json::Value> {
     Ok(json)
 }
 
-fn as_text(all: &[Family]) -> String {
+/// A table that is at most so many columns wide.
+fn as_text(all: &[Family], width: Option<usize>) -> String {
     let row = |f: &Family| {
         let from = if f.from.is_empty() { "-".into() } else { f.from.join("; ") };
         let runs = if f.runs() { "yes" } else { "no" }.to_string();
@@ -137,7 +138,10 @@ fn as_text(all: &[Family]) -> String {
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     let head = ["family", "year", "runs", "kind", "parameters", "builds on", "licence", "source"];
     let running = all.iter().filter(|f| f.runs()).count();
-    format!("{}\n{running} of {} families run here\n", ui::table(&head, &rows), all.len())
+    let fitted = width.and_then(|width| ui::fitted(&head, &rows, width));
+    let cut = if fitted.is_some() { "; cells are cut to fit, and whole in a file, a pipe or --json" } else { "" };
+    let rows = fitted.unwrap_or(rows);
+    format!("{}\n{running} of {} families run here{cut}\n", ui::table(&head, &rows), all.len())
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Ocr {
     pub fn run(self) -> Result<()> {
         let files = pictures::find(&self.pictures, self.file.as_deref())?;
         let path = models::ready(&self.model)?.path;
-        let mut reader = models::load_text_reader(&path, &self.load.options()?.load)?;
+        let mut reader = models::load_text_reader(&path, &self.load.for_pictures(&path)?)?;
         let read = |reader: &mut TextReader, pictures: &[argand::Picture]| {
             let one = |picture| match self.line {
                 true => Ok(vec![reader.line(picture)?]),

@@ -1,6 +1,6 @@
 //! `argand rerank`: documents by their relevance to a question.
 
-use crate::args::LoadArgs;
+use crate::args::{self, LoadArgs};
 use crate::texts::{self, TextArgs};
 use crate::ui;
 use anyhow::Result;
@@ -19,7 +19,7 @@ pub struct Rerank {
     #[command(flatten)]
     documents: TextArgs,
     /// Show this many
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = args::at_least_one())]
     top: usize,
     /// Write JSON
     #[arg(long)]

@@ -1,9 +1,9 @@
 //! `argand run`: one prompt, one answer.
 
-use crate::args::{ConversationArgs, GenerationArgs, LoadArgs};
+use crate::args::WriterArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Context, Result, bail};
-use argand::{Answer, Finish, Generation, Grammar};
+use argand::{Answer, Finish, Grammar};
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -42,43 +42,25 @@ pub struct Run {
     /// Answer with a text that this regular expression matches
     #[arg(long, value_name = "REGEX", conflicts_with_all = ["json_schema", "grammar"], help_heading = "Form of the answer")]
     regex: Option<String>,
-    /// Tell the speed on standard error
-    #[arg(long)]
-    stats: bool,
     #[command(flatten)]
-    conversation: ConversationArgs,
-    #[command(flatten)]
-    generation: GenerationArgs,
-    #[command(flatten)]
-    load: LoadArgs,
+    writer: WriterArgs,
 }
 
 impl Run {
     pub fn run(self) -> Result<()> {
         let grammar = self.form()?;
         let form = grammar.is_some();
-        let generation = Generation { grammar, ..self.generation.generation()? };
-        let options = self.load.options()?;
+        let mut writer = self.writer.read()?;
+        writer.generation.grammar = grammar;
         let prompt = self.prompt()?;
         if prompt.trim().is_empty() {
             bail!("the prompt is empty; give one as an argument, with --file or on standard input");
         }
-        let mut model = models::load(&models::ready(&self.model)?.path, &options)?;
-        *model.generation_mut() = generation;
-        self.conversation.apply(&mut model)?;
+        let mut model = writer.load(&models::ready(&self.model)?.path)?;
         let context = model.context();
         let _gentle = interrupt::gentle();
         let mut answer = if self.raw || model.reads() { model.complete(&prompt)? } else { model.chat(&prompt)? };
-        while let Some(piece) = answer.step() {
-            let piece = piece?;
-            if !self.json {
-                ui::out(&piece)?;
-            }
-            if interrupt::raised() {
-                answer.stop();
-                break;
-            }
-        }
+        stream(&mut answer, !self.json)?;
         match self.json {
             true => ui::out_json(&report(&answer))?,
             false => ui::out("\n")?,
@@ -88,12 +70,7 @@ impl Run {
                 "[the answer was cut, so it has not the form that was asked for; --max-tokens allows a longer one]"
             );
         }
-        if let Some(note) = context_note(&answer, context, "a larger one is asked for with --context TOKENS") {
-            eprintln!("{note}");
-        }
-        if self.stats {
-            eprintln!("{}", stats(&answer));
-        }
+        tell(&answer, context, "a larger one is asked for with --context TOKENS", self.writer.stats);
         Ok(interrupt::check()?)
     }
 
@@ -131,10 +108,29 @@ impl Run {
     }
 }
 
-/// Says that an answer was cut because nothing more fits, and what can be done.
-pub fn context_note(answer: &Answer<'_>, context: usize, advice: &str) -> Option<String> {
-    let cut = matches!(answer.finish(), Some(Finish::Context(_)));
-    cut.then(|| format!("[the context of {context} tokens is full; {advice}]"))
+/// Takes an answer to its end, or until Ctrl-C is pressed, and shows it as it comes.
+pub fn stream(answer: &mut Answer<'_>, show: bool) -> Result<()> {
+    while let Some(piece) = answer.step() {
+        let piece = piece?;
+        if show {
+            ui::out(&piece)?;
+        }
+        if interrupt::raised() {
+            answer.stop();
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Says on standard error that an answer was cut because nothing more fits and what can be done, and its speed if that is wanted.
+pub fn tell(answer: &Answer<'_>, context: usize, advice: &str, speed: bool) {
+    if matches!(answer.finish(), Some(Finish::Context(_))) {
+        eprintln!("[the context of {context} tokens is full; {advice}]");
+    }
+    if speed {
+        eprintln!("{}", stats(answer));
+    }
 }
 
 /// What an answer cost and how fast it was, for programs.
@@ -156,7 +152,7 @@ pub fn report(answer: &Answer<'_>) -> serde_json::Value {
 }
 
 /// The same in a line, for people.
-pub fn stats(answer: &Answer<'_>) -> String {
+fn stats(answer: &Answer<'_>) -> String {
     let (timing, usage) = (answer.timing(), answer.usage().unwrap_or_default());
     let rate = |rate: Option<f64>| rate.map_or("-".into(), |r| format!("{r:.1} tok/s"));
     let drafts = match usage.draft_tokens {

@@ -1,6 +1,7 @@
 //! `argand pull | list | show | rm`: the store of models on this machine.
 
 use super::quantize::tally;
+use crate::args::ConfigArgs;
 use crate::{interrupt, models, ui};
 use anyhow::{Result, bail};
 use argand_graph::WeightRef;
@@ -83,7 +84,7 @@ impl List {
         }
         let row = |e: &CatalogueEntry| {
             let parameters = ui::human_count(e.parameters as f64);
-            vec![e.name.clone(), human_bytes(e.bytes), parameters, e.licence.clone(), e.aliases.join(", ")]
+            vec![e.name.clone(), human_bytes(e.all_bytes()), parameters, e.licence.clone(), e.aliases.join(", ")]
         };
         let rows: Vec<_> = catalogue().iter().map(row).collect();
         Ok(ui::out(&ui::table(&["name", "size", "parameters", "licence", "also called"], &rows))?)
@@ -102,6 +103,8 @@ pub struct Show {
     /// Write JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 impl Show {
@@ -112,6 +115,9 @@ impl Show {
             (Err(HubError::NotInStore { path }), _) => return self.show_path(&path),
             (Err(error), _) => return Err(error.into()),
         };
+        if self.config.read()?.is_some() {
+            return self.show_path(&stored.path);
+        }
         if self.json {
             return Ok(ui::out_json(&stored_json(&stored))?);
         }
@@ -131,7 +137,7 @@ impl Show {
 
     /// A file or folder of the user's own: what its headers tell.
     fn show_path(&self, path: &Path) -> Result<()> {
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = Checkpoint::open_as(path, self.config.read()?.as_ref())?;
         let model = argand_models::Model::open(&checkpoint, None)?;
         let (format, bytes) = (checkpoint.format().to_string(), checkpoint.file_bytes());
         let elements = |w: &WeightRef| w.shape.iter().product::<usize>();
@@ -160,7 +166,7 @@ impl Show {
         }
         let mut rows = vec![
             ("name", format!("{} (not on this machine; `argand pull {}`)", entry.name, entry.name)),
-            ("size", human_bytes(entry.bytes)),
+            ("size", human_bytes(entry.all_bytes())),
             ("licence", entry.licence.clone()),
         ];
         rows.extend(entry_rows(entry));
@@ -202,6 +208,7 @@ fn entry_json(e: &CatalogueEntry) -> Value {
     json!({
         "name": e.name, "aliases": e.aliases, "title": e.title, "family": e.family, "parameters": e.parameters,
         "context": e.context, "quantisation": e.quantisation, "bytes": e.bytes, "sha256": e.sha256,
+        "beside": e.beside.iter().map(|f| json!({ "file": f.file, "bytes": f.bytes, "sha256": f.sha256 })).collect::<Vec<_>>(),
         "licence": e.licence,
     })
 }

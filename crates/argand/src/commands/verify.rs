@@ -1,13 +1,15 @@
 //! `argand verify`: the ladder of ways to run a model, each compared with the plainest.
 
-use crate::args::ThreadArgs;
+use crate::args::{ConfigArgs, ThreadArgs};
+use crate::opened::Opened;
 use crate::{interrupt, models, ui};
 use anyhow::{Result, bail};
 use argand::LoadOptions;
 use argand_cpu::tier::Tier;
 use argand_cpu::{Batch, Memory, Seq};
 use argand_engine::Runner;
-use serde_json::json;
+use argand_graph::Op;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -28,6 +30,8 @@ pub struct Verify {
     tokens: u32,
     #[command(flatten)]
     threads: ThreadArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -103,10 +107,23 @@ struct Outcome {
 impl Verify {
     pub fn run(self) -> Result<()> {
         let path = models::ready(&self.model)?.path;
+        let config = self.config.read()?;
+        let opened = Opened::at(&path, config.as_ref())?;
+        let model = opened.model(None)?;
+        // Pictures in a prompt may be missing; what else is given beside tokens may not.
+        let given = |op: &Op| matches!(op, Op::Given { name, .. } if name != "pictures");
+        let reads = model.graph.body.iter().any(|(_, node)| matches!(node.op, Op::Embed { .. }));
+        if !reads || model.graph.body.iter().any(|(_, node)| given(&node.op)) {
+            bail!(
+                "{} is {}, which does not read texts alone; verify runs a text, and checks models that do",
+                path.display(),
+                model.page.name
+            );
+        }
         let reference_rung = Rung { plan: Plan::Decomposed, tier: Tier::Scalar, exact: true };
         let naive = Rung { plan: Plan::Naive, ..reference_rung };
         let threads = self.threads.count();
-        let reference = self.observe(&path, reference_rung, threads)?;
+        let reference = self.observe(&path, config.as_ref(), reference_rung, threads)?;
         let tiers: Vec<Tier> = Tier::supported().collect();
         let exact = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: true });
         let integer = tiers.iter().map(|tier| Rung { plan: Plan::Fused, tier: *tier, exact: false });
@@ -117,7 +134,7 @@ impl Verify {
         let mut integers: Option<Vec<Named>> = None;
         for rung in std::iter::once(naive).chain(exact).chain(integer) {
             interrupt::check()?;
-            let found = self.observe(&path, rung, threads)?;
+            let found = self.observe(&path, config.as_ref(), rung, threads)?;
             let outcome = match &integers {
                 Some(integers) if rung.kin() == Kin::SameIntegers => compare(rung, integers, &found),
                 _ => compare(rung, &reference, &found),
@@ -145,7 +162,7 @@ impl Verify {
     }
 
     /// Every named value of a prompt and of one more token, in execution order.
-    fn observe(&self, path: &Path, rung: Rung, threads: usize) -> Result<Vec<Named>> {
+    fn observe(&self, path: &Path, config: Option<&Value>, rung: Rung, threads: usize) -> Result<Vec<Named>> {
         let tokens = self.tokens as usize;
         let options = LoadOptions {
             tier: Some(rung.tier),
@@ -154,6 +171,7 @@ impl Verify {
             fused: rung.plan == Plan::Fused,
             decomposed: rung.plan == Plan::Decomposed,
             context: Some(tokens + 1),
+            config: config.cloned(),
             ..LoadOptions::default()
         };
         let mut runner = models::load_runner(path, &options)?;
