@@ -16,7 +16,7 @@ use crate::weights::{Resident, WeightSource, Weights};
 use argand_graph::{AttentionSpec, BatchInput, Mask, Pool, RopeStyle, ScoreBias, layer_prefix};
 use argand_kernels::attention::{self, AttendArgs, DistanceBias};
 use argand_kernels::kv::kv_write;
-use argand_kernels::linear::{self, ActLayout, Acts};
+use argand_kernels::linear::{self, ActLayout, Acts, Finish, Out};
 use argand_kernels::packed::PackedMatrix;
 use argand_kernels::rows;
 use argand_kernels::tier::Tier;
@@ -24,6 +24,7 @@ use std::io;
 use std::ops::Range;
 
 mod conv;
+mod dense;
 mod grouped;
 mod recur;
 
@@ -166,6 +167,19 @@ impl View<'_> {
         }
     }
 
+    /// What kernels of plain floats do of a bias and a tail before they store the rows from `row` on, and what is left of the tail.
+    fn early<'f, 't>(&self, bias: Option<&'f [f32]>, tail: &'t [Tail], row: usize) -> (Finish<'f>, &'t [Tail]) {
+        let (add, tail) = match tail {
+            [Tail::Add(b), rest @ ..] => (Some(self.ptr(*b, row).cast_const()), rest),
+            _ => (None, tail),
+        };
+        let (bound, tail) = match tail {
+            [Tail::Unary(f), rest @ ..] if f.is_bound() => (Some(*f), rest),
+            _ => (None, tail),
+        };
+        (Finish { bias, add, bound }, tail)
+    }
+
     #[allow(clippy::mut_from_ref)]
     fn row_mut(&self, buf: BufId, row: usize) -> &mut [f32] {
         // SAFETY: inside the buffer; in this phase the row belongs to this thread, and a step's result is not its input.
@@ -198,6 +212,22 @@ fn stack(w: &Resident) -> &[PackedMatrix] {
             unreachable!("weights are loaded for their use")
         }
     }
+}
+
+/// Most rows of a piece of plain floats: they stay in the second-level cache while all of the weight goes by.
+const BLOCK: usize = 96;
+/// Most floats of them.
+const BLOCK_FLOATS: usize = 64 << 10;
+
+/// Sizes of pieces that share out `rows` rows of `len` values and `groups` groups evenly: most rows of a piece, and most groups. There are
+/// some pieces for each thread, so that a slow core takes fewer.
+fn blocks(rows: usize, len: usize, groups: usize, threads: usize) -> [usize; 2] {
+    let most = (BLOCK_FLOATS / len.max(1)).clamp(BLOCK / 4, BLOCK);
+    let count = rows.div_ceil(most).max(1);
+    // Kernels take six rows at once, and two groups.
+    let size = rows.div_ceil(count).next_multiple_of(6);
+    let parts = (4 * threads).div_ceil(rows.div_ceil(size).max(1));
+    [size, groups.div_ceil(parts).next_multiple_of(2).max(2)]
 }
 
 /// Groups of rows that are dealt at a time, an even number because kernels take pairs. Few rows stream the weight: pieces
@@ -243,28 +273,14 @@ pub(crate) fn needs(
     let mut segment = |s: &Segment, w: &[Resident], layer: usize| {
         for call in &s.calls {
             match call {
-                Call::Linear(l) => {
-                    let n = rows.of(l.domain);
-                    let bytes = ActLayout::new(s.bufs[l.x].len, terms(l, w)).bytes(n);
-                    needs.shared.acts = needs.shared.acts.max(bytes);
-                    if n <= REDUNDANT {
-                        needs.private.acts = needs.private.acts.max(bytes);
-                        needs.private.arena = layout.total * size_of::<f32>();
-                    }
-                    if l.glu.is_some() {
-                        // Pieces are cut by the first part, whose codec may be another one.
-                        let m = matrix(&w[l.parts[0].w]);
-                        let columns = chunk(m, n, threads) * m.lanes();
-                        needs.private.up = needs.private.up.max(n * columns * size_of::<f32>());
-                    }
-                }
+                Call::Linear(l) => dense::needs(l, s, w, rows.of(l.domain), threads, layout, &mut needs),
                 Call::Attend { spec, .. } => {
                     let spec_of = &kept(cache, places, layer, spec.kv.memory).spec;
                     let floats = attention::scratch_len(spec_of, spec.heads / spec.kv.heads, TILE.min(rows.n));
                     needs.private.attend = needs.private.attend.max(floats * size_of::<f32>());
                 }
                 Call::Grouped(g) => grouped::needs(g, s, w, rows.n, threads, &mut needs),
-                Call::Conv(c) => conv::needs(c, s, w, &mut needs),
+                Call::Conv(c) => conv::needs(c, s, w, rows.b, threads, &mut needs),
                 Call::Recur(all) => recur::needs(all, &mut needs),
                 Call::Rows { .. } | Call::Window { .. } | Call::Repeat(_) => {}
             }
@@ -516,59 +532,6 @@ impl Run<'_> {
         }
     }
 
-    /// Products: input, barrier unless each thread made its own, then chunks of columns.
-    fn linear(&self, crew: &Crew<'_>, phase: &mut usize, at: At<'_>, l: &Linear) {
-        let n = self.rows.of(l.domain);
-        if n == 0 {
-            return;
-        }
-        let redundant = n <= REDUNDANT && crew.threads() > 1;
-        let own = redundant && crew.id() > 0;
-        let scratch = &self.scratch[crew.id()];
-        let view = View {
-            at,
-            arena: self.arena,
-            own: if own { scratch.arena.as_ptr().cast() } else { self.arena },
-            made: if own { &l.prologue } else { &[] },
-        };
-        let k = at.segment.bufs[l.x].len;
-        let data = if own { scratch.acts.as_ptr() } else { self.shared.acts.as_ptr() };
-        let acts = Acts { data: data.cast(), layout: ActLayout::new(k, terms(l, at.weights)) };
-        let quantise = l.parts.iter().any(|p| integer(self.exact, matrix(&at.weights[p.w])));
-        let mine = if redundant { 0..n } else { share(n, crew) };
-        for row in mine {
-            l.prologue.iter().for_each(|step| self.step(view, step, row));
-            if quantise {
-                // SAFETY: the layout has room for all rows, and this row is this thread's own.
-                unsafe {
-                    linear::quantize_rows(self.tier, view.ptr(l.x, 0), k, row..row + 1, k, acts.layout, data.cast())
-                };
-            }
-        }
-        if !redundant && crew.threads() > 1 && (quantise || !l.prologue.is_empty()) {
-            crew.barrier();
-            *phase += 1;
-            self.dealer.open(crew, *phase);
-        }
-        let work = Product { run: self, view, l, n, acts, up: scratch.up.as_ptr().cast() };
-        let parts = if l.glu.is_some() { &l.parts[..1] } else { &l.parts[..] };
-        let size = |p: &Part| chunk(matrix(&at.weights[p.w]), n, crew.threads());
-        let chunks = |p: &Part| matrix(&at.weights[p.w]).groups().div_ceil(size(p));
-        let total = parts.iter().map(chunks).sum();
-        while let Some(mut i) = self.dealer.next(*phase, total) {
-            for part in parts {
-                let count = chunks(part);
-                if i < count {
-                    let from = i * size(part);
-                    let to = (from + size(part)).min(matrix(&at.weights[part.w]).groups());
-                    work.columns(part, from..to);
-                    break;
-                }
-                i -= count;
-            }
-        }
-    }
-
     /// Attention: pieces of (sequence, tile of rows, key head, query heads that share it).
     fn attend(&self, crew: &Crew<'_>, phase: usize, at: At<'_>, call: &Call) {
         let Call::Attend { q, out, spec, sinks, bias, slopes } = call else { return };
@@ -680,63 +643,5 @@ fn binary(f: argand_graph::Binary) -> rows::Binary {
     match f {
         argand_graph::Binary::Add => rows::Binary::Add,
         argand_graph::Binary::Mul => rows::Binary::Mul,
-    }
-}
-
-/// A product whose input is ready.
-struct Product<'a> {
-    run: &'a Run<'a>,
-    view: View<'a>,
-    l: &'a Linear,
-    n: usize,
-    acts: Acts,
-    up: *mut f32,
-}
-
-impl Product<'_> {
-    /// Some columns of one part (with a gate: of both), finished with bias, gate and tail.
-    fn columns(&self, part: &Part, groups: Range<usize>) {
-        let Product { run, view, l, n, .. } = *self;
-        let m = matrix(&view.at.weights[part.w]);
-        let columns = m.rows_of(groups.clone());
-        let stride = m.rows();
-        let out = run.view(view.at).ptr(part.out, 0);
-        self.product(part.w, groups.clone(), out, stride);
-        let bias = |p: &Part| p.bias.map(|b| &vector(&view.at.weights[b])[columns.clone()]);
-        if l.glu.is_some() {
-            // The kernel counts columns from the first of the weight.
-            self.product(l.parts[1].w, groups, self.up.wrapping_sub(columns.start), columns.len());
-        }
-        for row in 0..n {
-            // SAFETY: these columns of this row are this chunk's own.
-            let out = unsafe { std::slice::from_raw_parts_mut(out.add(row * stride + columns.start), columns.len()) };
-            if let Some(bias) = bias(part) {
-                rows::binary_in_place(run.tier, rows::Binary::Add, out, bias);
-            }
-            if let Some(act) = l.glu {
-                // SAFETY: the scratch space holds all rows of a chunk.
-                let up = unsafe { std::slice::from_raw_parts_mut(self.up.add(row * columns.len()), columns.len()) };
-                if let Some(bias) = bias(&l.parts[1]) {
-                    rows::binary_in_place(run.tier, rows::Binary::Add, up, bias);
-                }
-                rows::binary_in_place(run.tier, rows::Binary::Glu(act), out, up);
-            }
-            view.finish(run.tier, &l.tail, row, columns.clone(), out);
-        }
-    }
-
-    /// The raw product: `out[row * stride + column]`.
-    fn product(&self, w: WeightId, groups: Range<usize>, out: *mut f32, stride: usize) {
-        let m = matrix(&self.view.at.weights[w]);
-        let x = self.view.ptr(self.l.x, 0);
-        // SAFETY: the input holds n rows, the result has room for n rows of these columns, and both were made before
-        // the last barrier or by this thread.
-        unsafe {
-            if integer(self.run.exact, m) {
-                linear::linear_int(self.run.tier, m, groups, self.acts, self.n, out, stride);
-            } else {
-                linear::linear_f32(self.run.tier, m, groups, x, self.view.len(self.l.x), self.n, out, stride);
-            }
-        }
     }
 }

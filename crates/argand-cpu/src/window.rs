@@ -40,6 +40,15 @@ impl Phase {
     }
 }
 
+/// Numbers of the pixels under the window at outgoing pixel `at`, tap by tap of the phase; none beyond the edge.
+pub fn under<'w>(window: &'w Window, phase: &'w Phase, at: [usize; 2]) -> impl Iterator<Item = Option<usize>> + 'w {
+    phase.taps[0].iter().flat_map(move |tap| {
+        let line = window.under(0, at[0], *tap);
+        let pixel = move |tap: &usize| Some(line? * window.size[1] + window.under(1, at[1], *tap)?);
+        phase.taps[1].iter().map(pixel)
+    })
+}
+
 /// Puts the pixels under the window at outgoing pixel `at` side by side: for each tap of the phase the `part` of the channels, zeros
 /// where the window reaches over the edge.
 ///

@@ -43,6 +43,7 @@ fn picture_models() -> Vec<Model> {
         let x = g.pictures(SIZE, 4).conv("a", 12, Walk::of([2, 5]).strides([1, 2]).pads([1, 2]), false);
         let x = x.window(WindowPool::Max, Walk::square(3).stride(2).pad(1));
         let x = x.grouped("b", 18, Walk::square(3).dilation(2).pad(2), 3, true).map(|x| x.tanh());
+        let x = x.grouped("d", 12, Walk::square(3).pad(1), 2, true);
         let short = x.conv("short", 6, Walk::square(1).stride(2), true);
         let x = x.window(WindowPool::Mean, Walk::square(2).stride(2).same()).conv("c", 6, Walk::square(3).pad(1), true);
         let output = (x + short).pixels.value();
@@ -76,6 +77,16 @@ fn rnn(name: &'static str, cell: Cell, order: GateOrder, given: bool, bias: bool
     model(name, g.finish(output).unwrap())
 }
 
+/// One recurrence, whose states all threads make together.
+fn wide(name: &'static str, cell: Cell, given: bool) -> Model {
+    let g = Builder::new(name);
+    let scan = Scan { cell, order: GateOrder::Torch, hidden: 160, reverse: given, bias: true, start: given };
+    let start = given.then(|| g.given("start", Sym::B.into(), scan.state()));
+    let gates = g.given("frames", Sym::N.into(), FRAME).linear_bias("in", scan.gates() * scan.hidden, true);
+    let output = gates.scan("again", &scan, start).slice(0, scan.hidden).value();
+    model(name, g.finish(output).unwrap())
+}
+
 fn frame_models() -> Vec<Model> {
     let (after, before) = (Cell::Gru { reset_after: true }, Cell::Gru { reset_after: false });
     vec![
@@ -84,6 +95,9 @@ fn frame_models() -> Vec<Model> {
         rnn("gru", after, GateOrder::Torch, false, true),
         rnn("gru of onnx", after, GateOrder::Onnx, true, false),
         rnn("gru, reset first", before, GateOrder::Onnx, true, true),
+        wide("wide lstm", Cell::Lstm, true),
+        wide("wide gru", after, false),
+        wide("wide gru, reset first", before, false),
     ]
 }
 

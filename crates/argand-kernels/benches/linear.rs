@@ -1,10 +1,12 @@
 //! Speed of products with packed weights: bandwidth of the streaming kernels next to that of plain
 //! reads of the same memory, operations per second of the panel kernels, and speed of packing.
 //!
-//! `cargo bench -p argand-cpu --bench linear [-- pack|stream|tiles [CODEC]]`
+//! `cargo bench -p argand-cpu --bench linear [-- pack|stream|pieces|tiles [CODEC]]`
 
 use argand_codec::Codec;
-use argand_kernels::linear::{ActBlock, ActLayout, Acts, linear_f32, linear_int, quantize_rows};
+use argand_kernels::linear::{
+    ActBlock, ActLayout, Acts, Finish, Out, Pieces, linear_f32, linear_int, linear_pieces, quantize_rows,
+};
 use argand_kernels::packed::PackedMatrix;
 use argand_kernels::tier::Tier;
 use std::hint::black_box;
@@ -23,6 +25,13 @@ fn main() {
     }
     if wanted("stream") {
         codecs().for_each(|codec| bench_stream(tier, codec));
+    }
+    if wanted("pieces") {
+        let shapes = [(96, 1, 64, 256), (96, 9, 64, 64), (96, 9, 256, 256), (49, 9, 512, 512), (96, 1, 2048, 512)];
+        shapes
+            .into_iter()
+            .chain([(16, 1, 512, 2048), (96, 1, 384, 1536), (96, 1, 16, 96)])
+            .for_each(|s| bench_pieces(tier, s));
     }
     if wanted("tiles") {
         for (rows, cols) in [(1536, 576), (4864, 896), (8960, 1536)] {
@@ -160,4 +169,23 @@ fn bench_tiles(tier: Tier, codec: Codec, rows: usize, cols: usize) {
         line += &format!("  n={n} {:5.1}", macs * 1e-9 / time);
     }
     println!("{line}");
+}
+
+/// Rows in pieces times plain floats, as convolutions have them: rows, pieces of a row, values in one, and rows of the weight.
+fn bench_pieces(tier: Tier, (n, count, len, rows): (usize, usize, usize, usize)) {
+    let w = weight(tier, Codec::F32, rows, count * len);
+    let floats: Vec<f32> = (0..n * count * len).map(|i| (i * 31 % 201) as f32 / 100.0 - 1.0).collect();
+    let at: Vec<*const f32> = floats.chunks(len).map(<[f32]>::as_ptr).collect();
+    let mut out = vec![0.0; n * rows];
+    let flops = 2.0 * (n * count * len * rows) as f64;
+    let rounds = (1e9 / flops) as usize + 1;
+    let time = fastest(8, || {
+        for _ in 0..rounds {
+            let (x, out) =
+                (Pieces { at: at.as_ptr(), count }, Out { data: out.as_mut_ptr(), stride: rows, resume: false });
+            // SAFETY: the rows and the results are as long as said.
+            unsafe { linear_pieces(tier, &w, 0..w.groups(), x, n, out, &Finish::default()) };
+        }
+    });
+    println!("{n:3} rows of {count} x {len:4} times {rows:4}: {:6.1} GFLOP/s", flops * rounds as f64 * 1e-9 / time);
 }

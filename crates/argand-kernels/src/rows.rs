@@ -239,6 +239,23 @@ pub(crate) fn softcap<S: Simd>(s: S, x: S::F, cap: f32) -> S::F {
     s.mul(s.tanh(s.div(x, s.splat(cap))), s.splat(cap))
 }
 
+impl Unary {
+    /// Whether it costs so little that kernels do it before they store a sum.
+    pub fn is_bound(self) -> bool {
+        matches!(self, Unary::Relu | Unary::Clamp(..))
+    }
+}
+
+/// What [`Unary::is_bound`] of a value; anything else leaves it as it is.
+#[inline(always)]
+pub(crate) fn bounded<S: Simd>(s: S, bound: Option<Unary>, x: S::F) -> S::F {
+    match bound {
+        Some(Unary::Relu) => s.max(x, s.zero()),
+        Some(Unary::Clamp(least, most)) => s.min(s.splat(most), s.max(s.splat(least), x)),
+        _ => x,
+    }
+}
+
 /// Expands `$run!(closure)` with the closure of the function, so that the match is outside loops.
 macro_rules! with_unary {
     ($s:ident, $f:expr, $run:ident) => {

@@ -420,3 +420,51 @@ fn values_that_are_not_finite_are_not_hidden() {
         }
     }
 }
+
+/// Rows in pieces, in ragged ranges of groups: each sum within its bound of `f64`, and bit for bit that of [`linear_f32`] with what
+/// follows it.
+#[test]
+fn rows_in_pieces_are_products_of_whole_rows() {
+    use crate::rows::{Binary, Unary, binary_in_place, unary_in_place};
+    for (i, (pieces, len)) in [(1, 1), (1, 700), (9, 16), (3, 300), (25, 11), (1, 0)].into_iter().enumerate() {
+        let (cols, rows) = (pieces * len, [1, 8, 21, 35][i % 4]);
+        for n in ROW_COUNTS {
+            let mut random = Random(i as u64);
+            let mut noise = |len: usize| (0..len).map(|_| random.unit()).collect::<Vec<f32>>();
+            let (values, x, bias, more) = (noise(rows * cols), noise(n * cols), noise(rows), noise(n * (rows + 3)));
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let at: Vec<*const f32> = (0..n * pieces).map(|i| x[i * len..].as_ptr()).collect();
+            for tier in Tier::supported() {
+                let row = |row: usize| &bytes[row * cols * 4..][..cols * 4];
+                let packed = PackedMatrix::pack(tier, Codec::F32, rows, cols, row).unwrap();
+                let run_pieces = |finish: &Finish<'_>| {
+                    run(&packed, n, |groups, data, stride| {
+                        let (x, out) = (Pieces { at: at.as_ptr(), count: pieces }, Out { data, stride, resume: false });
+                        // SAFETY: all pieces are as long as said, and `out` holds all rows.
+                        unsafe { linear_pieces(tier, &packed, groups, x, n, out, finish) };
+                    })
+                };
+                let mut expected = run(&packed, n, |groups, out, stride| {
+                    // SAFETY: `x` and `out` hold all rows.
+                    unsafe { linear_f32(tier, &packed, groups, x.as_ptr(), cols, n, out, stride) };
+                });
+                assert_eq!(run_pieces(&Finish::default()), expected, "{tier} {pieces} x {len}, {n} rows");
+                for (i, found) in expected.iter().enumerate() {
+                    let term = |k: usize| f64::from(values[i % rows * cols + k]) * f64::from(x[i / rows * cols + k]);
+                    let exact: f64 = (0..cols).map(term).sum();
+                    assert!((f64::from(*found) - exact).abs() <= 2.0 * EPSILON * (cols * cols) as f64, "{tier} {i}");
+                }
+                for bound in [Unary::Relu, Unary::Clamp(-0.5, 0.25)] {
+                    for (t, row) in expected.chunks_mut(rows).enumerate() {
+                        binary_in_place(tier, Binary::Add, row, &bias);
+                        binary_in_place(tier, Binary::Add, row, &more[t * (rows + 3)..][..rows]);
+                        unary_in_place(tier, bound, row);
+                    }
+                    let finish = Finish { bias: Some(&bias), add: Some(more.as_ptr()), bound: Some(bound) };
+                    assert_eq!(run_pieces(&finish), expected, "{tier} {pieces} x {len}, {n} rows, {bound:?}");
+                    expected = run_pieces(&Finish::default());
+                }
+            }
+        }
+    }
+}
