@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod interrupt;
+mod ledger;
 mod models;
 mod opened;
 mod pictures;

@@ -16,6 +16,7 @@ mod ocr;
 mod quantize;
 mod rerank;
 mod run;
+mod serve;
 mod store;
 mod verify;
 
@@ -28,6 +29,8 @@ pub enum Command {
     Chat(chat::Chat),
     /// Answer one prompt
     Run(run::Run),
+    /// Serve models to others, over HTTP
+    Serve(serve::Serve),
     /// Turn texts or pictures into vectors
     Embed(embed::Embed),
     /// Order documents by relevance to a question
@@ -75,6 +78,7 @@ impl Command {
         match self {
             Self::Chat(c) => c.run(),
             Self::Run(c) => c.run(),
+            Self::Serve(c) => c.run(),
             Self::Embed(c) => c.run(),
             Self::Rerank(c) => c.run(),
             Self::Classify(c) => c.run(),

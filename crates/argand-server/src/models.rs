@@ -1,0 +1,420 @@
+//! The models of a server: loaded when they are asked for, within a budget of memory.
+//!
+//! A model stays while anybody holds a [`Lease`] of it. When memory is short the one that was not used for longest goes,
+//! unless it is pinned. Whoever asks for a model that is being loaded waits for it.
+
+use crate::config::ModelConfig;
+use crate::error::ApiError;
+use crate::prompt::Writer;
+use crate::turns::Turns;
+use crate::worker::{Bounds, Worker};
+use argand_engine::pages::PageUse;
+use argand_engine::{Engine, EngineOptions, LoadOptions, Runner};
+use argand_grammar::{GrammarError, Grammars};
+use serde_json::{Value as Json, json};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How long a request waits for memory that others use.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A model in memory.
+pub struct Loaded {
+    name: String,
+    /// Writes prompts, where the model writes text.
+    pub writer: Writer,
+    worker: Worker,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Bytes of weights and cache.
+    pub bytes: u64,
+    loaded_at: f64,
+    /// Made with the first grammar that is asked for.
+    grammars: OnceLock<Result<Grammars, GrammarError>>,
+}
+
+impl Loaded {
+    /// What makes grammars ready for this model's tokens. The first call takes a fraction of a second.
+    ///
+    /// # Errors
+    /// No grammar can be followed with its tokenizer.
+    pub fn grammars(&self) -> Result<&Grammars, GrammarError> {
+        self.grammars.get_or_init(|| Grammars::new(&self.writer.tokenizer)).as_ref().map_err(Clone::clone)
+    }
+}
+
+/// A model that will not be unloaded before this is dropped.
+#[derive(Clone)]
+pub struct Lease {
+    loaded: Arc<Loaded>,
+    freed: Arc<Notify>,
+}
+
+impl Lease {
+    /// The model's name here.
+    pub fn name(&self) -> &str {
+        &self.loaded.name
+    }
+
+    /// The thread that computes.
+    pub fn worker(&self) -> &Worker {
+        &self.loaded.worker
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        &self.loaded
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.freed.notify_waiters();
+    }
+}
+
+/// How a model is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unloaded,
+    Loading,
+    Loaded,
+    Failed,
+}
+
+/// What can be seen of a model from outside.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Its name.
+    pub id: String,
+    phase: Phase,
+    pinned: bool,
+    /// Bytes of weights and cache, 0 while it is not loaded.
+    pub bytes_resident: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    context: Option<usize>,
+    /// Requests that run.
+    pub running: usize,
+    /// Requests that wait.
+    pub queued: usize,
+    /// Pages of its cache.
+    pub pages: Option<PageUse>,
+    loaded_at: Option<f64>,
+    last_used: Option<f64>,
+    failure: Option<String>,
+}
+
+impl State {
+    /// Whether it is in memory.
+    pub fn is_loaded(&self) -> bool {
+        self.phase == Phase::Loaded
+    }
+
+    fn word(&self) -> &'static str {
+        match self.phase {
+            Phase::Unloaded => "unloaded",
+            Phase::Loading => "loading",
+            Phase::Loaded => "loaded",
+            Phase::Failed => "failed",
+        }
+    }
+
+    /// For the administrator.
+    pub fn json(&self) -> Json {
+        let pages = self.pages.map(
+            |p| json!({ "total": p.held + p.cached + p.free, "held": p.held, "cached": p.cached, "free": p.free }),
+        );
+        json!({ "id": self.id, "state": self.word(), "pinned": self.pinned, "bytes_resident": self.bytes_resident,
+                "bytes": self.bytes, "running": self.running, "queued": self.queued, "pages": pages,
+                "loaded_at": self.loaded_at, "last_used": self.last_used, "failure": self.failure })
+    }
+
+    /// For everybody, as OpenAI writes it.
+    pub fn openai(&self, created: u64) -> Json {
+        json!({ "id": self.id, "object": "model", "created": created, "owned_by": "argand", "state": self.word(),
+                "context_length": self.context, "bytes": self.bytes, "capabilities": ["chat", "completions"] })
+    }
+}
+
+struct Entry {
+    config: ModelConfig,
+    /// Held while the model is being loaded, so that others wait.
+    loaded: tokio::sync::Mutex<Option<Arc<Loaded>>>,
+    seen: Mutex<Seen>,
+    pinned: AtomicBool,
+}
+
+/// What may be looked at without waiting.
+struct Seen {
+    phase: Phase,
+    loaded: Option<std::sync::Weak<Loaded>>,
+    last_used: Option<(Instant, f64)>,
+    failure: Option<String>,
+}
+
+impl Entry {
+    fn see(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// All models of a server.
+pub struct Models {
+    entries: Vec<Entry>,
+    budget: Option<u64>,
+    turns: Arc<Turns>,
+    freed: Arc<Notify>,
+    /// Held while room is made and a model is loaded: one at a time.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Models {
+    /// The models of a configuration, none of them loaded.
+    pub fn new(configs: &[ModelConfig], budget: Option<u64>) -> Self {
+        let entry = |config: &ModelConfig| Entry {
+            config: config.clone(),
+            loaded: tokio::sync::Mutex::new(None),
+            seen: Mutex::new(Seen { phase: Phase::Unloaded, loaded: None, last_used: None, failure: None }),
+            pinned: AtomicBool::new(config.pinned),
+        };
+        Models {
+            entries: configs.iter().map(entry).collect(),
+            budget,
+            turns: Arc::default(),
+            freed: Arc::default(),
+            loading: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Names of all.
+    pub fn names(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.config.name.clone()).collect()
+    }
+
+    /// The name of the model that is called `name`, or has it as another name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn canonical(&self, name: &str) -> Result<String, ApiError> {
+        Ok(self.entry(name)?.config.name.clone())
+    }
+
+    /// A name, or that of the first model.
+    ///
+    /// # Errors
+    /// There are no models.
+    pub fn or_first(&self, name: Option<String>) -> Result<String, ApiError> {
+        let first = || self.entries.first().map(|entry| entry.config.name.clone());
+        name.or_else(first).ok_or_else(|| ApiError::not_found("this server has no models"))
+    }
+
+    /// Memory for weights and caches in bytes.
+    pub fn budget(&self) -> Option<u64> {
+        self.budget
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, ApiError> {
+        let named =
+            |entry: &&Entry| entry.config.name == name || entry.config.aliases.iter().any(|alias| alias == name);
+        self.entries.iter().find(named).ok_or_else(|| ApiError::no_model(name, &self.names()))
+    }
+
+    /// A model, loaded if it has to be.
+    ///
+    /// # Errors
+    /// There is no such model, it cannot be loaded, or there is no room for it.
+    pub async fn get(&self, name: &str) -> Result<Lease, ApiError> {
+        let entry = self.entry(name)?;
+        entry.see(|seen| seen.last_used = Some((Instant::now(), crate::metrics::now())));
+        let mut slot = entry.loaded.lock().await;
+        if let Some(loaded) = slot.as_ref().filter(|loaded| !loaded.worker.load().stopped()) {
+            return Ok(Lease { loaded: Arc::clone(loaded), freed: Arc::clone(&self.freed) });
+        }
+        *slot = None;
+        let _one = self.loading.lock().await;
+        self.make_room(entry).await?;
+        entry.see(|seen| seen.phase = Phase::Loading);
+        let (config, turns) = (entry.config.clone(), Arc::clone(&self.turns));
+        let loaded = tokio::task::spawn_blocking(move || load(&config, turns)).await;
+        let loaded = loaded.map_err(|_| "a mistake in reading it".to_string()).and_then(|loaded| loaded);
+        match loaded {
+            Ok(loaded) => {
+                let loaded = Arc::new(loaded);
+                entry.see(|seen| {
+                    *seen = Seen {
+                        phase: Phase::Loaded,
+                        loaded: Some(Arc::downgrade(&loaded)),
+                        failure: None,
+                        last_used: seen.last_used,
+                    }
+                });
+                *slot = Some(Arc::clone(&loaded));
+                Ok(Lease { loaded, freed: Arc::clone(&self.freed) })
+            }
+            Err(why) => {
+                entry.see(|seen| (seen.phase, seen.failure) = (Phase::Failed, Some(why.clone())));
+                // Paths of the server are nobody's business.
+                Err(ApiError::unavailable(format!("the model {name} cannot be loaded; the server's log says why")))
+            }
+        }
+    }
+
+    /// Unloads others until a model fits.
+    async fn make_room(&self, wanted: &Entry) -> Result<(), ApiError> {
+        let Some(budget) = self.budget else { return Ok(()) };
+        let needed = file_bytes(&wanted.config.path);
+        if needed > budget {
+            let message = format!("the model {} is larger than the memory of this server", wanted.config.name);
+            return Err(ApiError::unavailable(message));
+        }
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            let resident: u64 = self.states().iter().map(|state| state.bytes_resident).sum();
+            if resident + needed <= budget {
+                return Ok(());
+            }
+            if self.unload_oldest(wanted) {
+                continue;
+            }
+            if tokio::time::timeout_at(until, freed).await.is_err() {
+                let message =
+                    format!("there is no memory for {} while the other models are in use", wanted.config.name);
+                return Err(ApiError::unavailable(message));
+            }
+        }
+    }
+
+    /// Unloads the model that nobody uses and that was not used for longest. False when there is none.
+    fn unload_oldest(&self, wanted: &Entry) -> bool {
+        let used =
+            |entry: &&Entry| entry.seen.lock().unwrap_or_else(PoisonError::into_inner).last_used.map(|(at, _)| at);
+        let mut others: Vec<&Entry> =
+            self.entries.iter().filter(|e| !std::ptr::eq(*e, wanted) && !e.pinned.load(Relaxed)).collect();
+        others.sort_by_key(used);
+        others.into_iter().any(|entry| unload(entry))
+    }
+
+    /// Unloads a model now.
+    ///
+    /// # Errors
+    /// There is no such model, or it is in use.
+    pub fn unload(&self, name: &str) -> Result<(), ApiError> {
+        let entry = self.entry(name)?;
+        let idle = entry.seen.lock().unwrap_or_else(PoisonError::into_inner).phase != Phase::Loaded;
+        if idle || unload(entry) {
+            return Ok(());
+        }
+        let error = ApiError::bad(format!("{name} is in use; try again when its requests have ended"));
+        Err(error.with_status(axum::http::StatusCode::CONFLICT))
+    }
+
+    /// Says whether a model has to stay in memory.
+    ///
+    /// # Errors
+    /// There is no such model.
+    pub fn pin(&self, name: &str, pinned: bool) -> Result<(), ApiError> {
+        self.entry(name)?.pinned.store(pinned, Relaxed);
+        Ok(())
+    }
+
+    /// Loads all that have to be there from the beginning.
+    ///
+    /// # Errors
+    /// One of them cannot be loaded; says why.
+    pub async fn load_pinned(&self) -> Result<(), String> {
+        for entry in self.entries.iter().filter(|entry| entry.pinned.load(Relaxed)) {
+            if let Err(error) = self.get(&entry.config.name).await {
+                let seen = entry.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                return Err(seen.failure.clone().unwrap_or_else(|| error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests that run and that wait.
+    pub fn load(&self) -> (usize, usize) {
+        self.states().iter().fold((0, 0), |(r, q), state| (r + state.running, q + state.queued))
+    }
+
+    /// How all of them are.
+    pub fn states(&self) -> Vec<State> {
+        self.entries.iter().map(state).collect()
+    }
+}
+
+fn state(entry: &Entry) -> State {
+    let seen = entry.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let loaded = seen.loaded.as_ref().and_then(std::sync::Weak::upgrade);
+    let load = loaded.as_ref().map(|loaded| loaded.worker.load());
+    State {
+        id: entry.config.name.clone(),
+        phase: if seen.phase == Phase::Loaded && loaded.is_none() { Phase::Unloaded } else { seen.phase },
+        pinned: entry.pinned.load(Relaxed),
+        bytes_resident: loaded.as_ref().map_or(0, |loaded| loaded.bytes),
+        bytes: file_bytes(&entry.config.path),
+        context: loaded.as_ref().map(|loaded| loaded.context).or(entry.config.context),
+        running: load.map_or(0, |load| load.running()),
+        queued: load.map_or(0, |load| load.queued()),
+        pages: load.and_then(|load| load.usage()).map(|usage| usage.pages),
+        loaded_at: loaded.as_ref().map(|loaded| loaded.loaded_at),
+        last_used: seen.last_used.map(|(_, at)| at),
+        failure: seen.failure.clone(),
+    }
+}
+
+/// Lets go of a model that nobody uses. False when it is not there or in use.
+fn unload(entry: &Entry) -> bool {
+    let Ok(mut slot) = entry.loaded.try_lock() else { return false };
+    if !slot.as_ref().is_some_and(|loaded| Arc::strong_count(loaded) == 1) {
+        return false;
+    }
+    *slot = None;
+    entry.see(|seen| (seen.phase, seen.loaded) = (Phase::Unloaded, None));
+    true
+}
+
+/// Bytes of a file, or of the files of a folder.
+fn file_bytes(path: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(path) else { return std::fs::metadata(path).map_or(0, |meta| meta.len()) };
+    entries
+        .flatten()
+        .filter_map(|entry| std::fs::metadata(entry.path()).ok())
+        .filter(|m| m.is_file())
+        .map(|m| m.len())
+        .sum()
+}
+
+fn load(config: &ModelConfig, turns: Arc<Turns>) -> Result<Loaded, String> {
+    let options = LoadOptions { threads: config.threads, context: config.context, ..LoadOptions::default() };
+    // The context is known only once the model is; it is opened for one sequence, then for as many as are wanted.
+    let sequences = |context: usize| match config.cache_tokens {
+        Some(tokens) => tokens.div_ceil(context.max(1)).max(1),
+        None => 4,
+    };
+    let options = LoadOptions { sequences: sequences(config.context.unwrap_or(8192)), ..options };
+    let model = argand_engine::Model::load(&config.path, &options, &mut |_| {}).map_err(|error| error.to_string())?;
+    let template = model.template().cloned().map_err(Clone::clone);
+    let (tokenizer, runner) = model.into_parts();
+    let limits = runner.limits();
+    let bytes = runner.executor().weight_bytes() + runner.executor().page_bytes() * limits.pages;
+    let bounds = Bounds { running: config.parallel, queued: config.queue };
+    let engine = Engine::new(runner, EngineOptions { max_sequences: config.parallel, ..EngineOptions::default() });
+    let worker = Worker::start(&config.name, engine, bounds, turns).map_err(|error| error.to_string())?;
+    Ok(Loaded {
+        name: config.name.clone(),
+        writer: Writer::new(tokenizer, template),
+        worker,
+        context: limits.context,
+        bytes: bytes as u64,
+        loaded_at: crate::metrics::now(),
+        grammars: OnceLock::new(),
+    })
+}
