@@ -4,13 +4,14 @@
 //! was cached, drafted or paused. The engine owns page numbers and knows nothing of devices, HTTP or text formats.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::constraint::TokenSet;
 use crate::pages::{PagePool, PageTable, PageUse};
 use crate::request::{AddError, Event, Request, SeqId, SessionId, Usage};
 use crate::runner::{Limits, Memory, RunError, Runner, SeqRows, Source, StepBatch};
 use crate::sampler::{Logprobs, Sampler};
-use crate::schedule::Work;
+use crate::schedule::{Pace, Work};
 use crate::sequence::Sequence;
 use crate::session::Sessions;
 use crate::stop::Finish;
@@ -22,11 +23,13 @@ pub struct EngineOptions {
     pub prefill_chunk: usize,
     /// Most sequences that run at once; others wait.
     pub max_sequences: usize,
+    /// How long a step should take at most in which prompts are computed while other sequences are waiting for their next token.
+    pub mixed_step: Duration,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { prefill_chunk: 512, max_sequences: 64 }
+        Self { prefill_chunk: 512, max_sequences: 64, mixed_step: Duration::from_millis(200) }
     }
 }
 
@@ -50,6 +53,7 @@ pub struct Engine<R> {
     pub(crate) seqs: BTreeMap<SeqId, Sequence>,
     pub(crate) sessions: Sessions,
     pub(crate) steps: u64,
+    pub(crate) pace: Pace,
     chooser: Chooser,
     next: u64,
     batch: Buffers,
@@ -110,6 +114,7 @@ impl<R: Runner> Engine<R> {
             chooser: Chooser::default(),
             next: 0,
             steps: 0,
+            pace: Pace::default(),
             batch: Buffers::default(),
             unsent: Vec::new(),
         }
@@ -267,7 +272,9 @@ impl<R: Runner> Engine<R> {
         let Buffers { tokens, positions, coordinates, placed, pictures, logit_rows } = buffers;
         let placed = if pictures.is_empty() { &[][..] } else { placed };
         let batch = StepBatch { tokens, positions, coordinates, placed, pictures, seqs: &seqs, logit_rows };
+        let (rows, begin) = (batch.tokens.len(), Instant::now());
         let logits = self.runner.step(&batch)?;
+        self.pace.step(rows, begin.elapsed());
 
         let expected = logit_rows.len() * self.limits.vocab;
         if logits.len() != expected {

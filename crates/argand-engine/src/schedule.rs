@@ -1,6 +1,7 @@
 //! Who takes part in the next step, with how many rows, on which pages.
 //!
-//! Decoding goes before prefill, so a long prompt never stops the others; who was served longest ago goes first. When pages
+//! Decoding goes before prefill, and beside it a step takes only so much of prompts as can be computed in a moment, so a long
+//! prompt never stops the others; who was served longest ago goes first. When pages
 //! run out, idle sessions lose theirs, then the newest sequence is paused and computed again later. The oldest sequence is
 //! never paused for a newer one, so there is always progress.
 
@@ -10,6 +11,7 @@ use crate::request::{Event, SeqId};
 use crate::runner::Runner;
 use crate::sequence::Sequence;
 use crate::stop::Finish;
+use std::time::Duration;
 
 /// The share of one sequence in a step.
 pub(crate) struct Work {
@@ -30,10 +32,12 @@ impl<R: Runner> Engine<R> {
         let mut order: Vec<_> = running.map(|s| (s.pending() > 1, s.served, s.id)).collect();
         order.sort_unstable();
         let mut budget = self.limits.max_rows;
+        let decoding = order.iter().filter(|(prefill, ..)| !prefill).count();
+        let mut prompts = if decoding > 0 { self.pace.rows(self.options.mixed_step) } else { budget };
         let mut plan: Vec<Work> = Vec::new();
         let mut reading = 0;
         for (prefill, _, id) in order {
-            if budget == 0 {
+            if budget == 0 || (prefill && prompts == 0) {
                 break;
             }
             let Some(seq) = self.seqs.get_mut(&id).filter(|s| s.running) else {
@@ -47,13 +51,15 @@ impl<R: Runner> Engine<R> {
             if unread > 0 && reading > 0 && reading + unread > self.limits.max_rows {
                 continue;
             }
-            let rows = self.seqs[&id].pending().min(self.options.prefill_chunk.max(1)).min(budget);
+            let most = if prefill { prompts } else { 1 };
+            let rows = self.seqs[&id].pending().min(self.options.prefill_chunk.max(1)).min(budget).min(most);
             if (prefill && self.is_being_computed(id, &plan)) || !self.make_room(id, rows, &mut plan, events) {
                 continue;
             }
             let samples = rows == self.seqs[&id].pending();
             plan.push(Work { id, rows, draft: Vec::new(), samples });
             reading += unread;
+            prompts -= if prefill { rows } else { 0 };
             budget = self.limits.max_rows - plan.iter().map(|w| w.rows).sum::<usize>();
         }
         self.draft(&mut plan, budget);
@@ -205,5 +211,52 @@ impl<R: Runner> Engine<R> {
                 budget -= draft.len();
             }
         }
+    }
+}
+
+/// How fast rows are computed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// Rows in a second, smoothed; 0 before the first step that tells.
+    rate: f64,
+}
+
+/// Fewer rows than this cost little more than one, and tell nothing of the rate.
+const TELLING: usize = 32;
+
+impl Pace {
+    /// A step of so many rows took so long.
+    pub fn step(&mut self, rows: usize, took: Duration) {
+        if rows >= TELLING && !took.is_zero() {
+            let rate = rows as f64 / took.as_secs_f64();
+            self.rate = if self.rate == 0.0 { rate } else { 0.75 * self.rate + 0.25 * rate };
+        }
+    }
+
+    /// Rows that can be computed in a time; never so few that prompts would not come to an end.
+    pub fn rows(&self, time: Duration) -> usize {
+        ((self.rate * time.as_secs_f64()) as usize).max(TELLING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mixed_step_takes_what_a_moment_allows() {
+        let mut pace = Pace::default();
+        let moment = Duration::from_millis(200);
+        assert_eq!(pace.rows(moment), TELLING);
+        pace.step(500, Duration::from_secs(1));
+        assert_eq!(pace.rows(moment), 100);
+        // A step of few rows is slow for other reasons.
+        pace.step(1, Duration::from_secs(1));
+        assert_eq!(pace.rows(moment), 100);
+        pace.step(1500, Duration::from_secs(1));
+        assert_eq!(pace.rows(moment), 150);
+        pace = Pace::default();
+        pace.step(100, Duration::from_secs(10));
+        assert_eq!(pace.rows(moment), TELLING);
     }
 }

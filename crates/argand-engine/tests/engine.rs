@@ -15,7 +15,10 @@ use std::sync::Arc;
 const LIMITS: Limits = Limits { vocab: 64, page_tokens: 4, pages: 256, context: 200, max_rows: 64, source: 0 };
 
 fn engine(limits: Limits) -> Engine<MockRunner> {
-    Engine::new(MockRunner::new(limits).repeating(5), EngineOptions { prefill_chunk: 16, max_sequences: 64 })
+    Engine::new(
+        MockRunner::new(limits).repeating(5),
+        EngineOptions { prefill_chunk: 16, max_sequences: 64, ..EngineOptions::default() },
+    )
 }
 
 /// A prompt that differs for every `n` from its first token on.
@@ -118,7 +121,8 @@ fn chunks_change_nothing() {
     let whole = alone(request(prompt(2, 150), 10));
     for (prefill_chunk, max_rows) in [(1, 64), (3, 64), (16, 5), (1000, 64), (1000, 1000)] {
         let runner = MockRunner::new(Limits { max_rows, ..LIMITS }).repeating(5);
-        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk, max_sequences: 4 });
+        let mut engine =
+            Engine::new(runner, EngineOptions { prefill_chunk, max_sequences: 4, ..EngineOptions::default() });
         assert_eq!(answer(&mut engine, request(prompt(2, 150), 10)).tokens, whole);
         assert_eq!(engine.runner().rows()[0], prefill_chunk.min(max_rows).min(150));
     }
@@ -222,7 +226,8 @@ fn what_a_paused_prompt_takes_over_again_is_counted_once() {
     // The older one grows until the newer, still in its prompt, must yield; in some of these it ends just then.
     for growth in 1..60 {
         let runner = MockRunner::new(Limits { pages: 20, ..LIMITS });
-        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk: 1, max_sequences: 2 });
+        let mut engine =
+            Engine::new(runner, EngineOptions { prefill_chunk: 1, max_sequences: 2, ..EngineOptions::default() });
         answer(&mut engine, request(prefix.clone(), 1));
         let before = engine.runner().rows().iter().sum::<usize>();
         engine.add(request(prompt(1, 4), growth)).expect("accepted");
@@ -492,7 +497,7 @@ proptest! {
         // 69 tokens at most in a sequence: 18 pages hold one.
         let limits = Limits { pages, max_rows, ..LIMITS };
         let runner = MockRunner::new(limits).repeating(5);
-        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk: 7, max_sequences: 5 });
+        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk: 7, max_sequences: 5, ..EngineOptions::default() });
         let mut sessions = vec![engine.open_session(), engine.open_session()];
         let mut asked: Vec<(SeqId, Request)> = Vec::new();
         let mut answers = BTreeMap::new();
@@ -586,7 +591,8 @@ fn pictures_are_cut_into_chunks_and_kept_between_turns() {
     let both = alone(seeing(&[&cat, &dog]));
     for (prefill_chunk, max_rows) in [(1, 64), (3, 64), (16, 5), (1000, 64)] {
         let runner = MockRunner::new(Limits { max_rows, ..LIMITS }).repeating(5);
-        let mut engine = Engine::new(runner, EngineOptions { prefill_chunk, max_sequences: 4 });
+        let mut engine =
+            Engine::new(runner, EngineOptions { prefill_chunk, max_sequences: 4, ..EngineOptions::default() });
         let session = Some(engine.open_session());
         let lookup = Some(LookupOptions::default());
         let turn = |request: Request| Request { session, lookup, ..request };

@@ -206,7 +206,8 @@ fn an_answer_depends_on_its_request_alone() {
     let limits =
         Limits { vocab: tokenizer.vocab_size() + 7, page_tokens: 4, pages: 70, context: 4000, max_rows: 64, source: 0 };
     let runner = MockRunner::new(limits).repeating(9);
-    let again = run(Engine::new(runner, EngineOptions { prefill_chunk: 16, max_sequences: 64 }));
+    let again =
+        run(Engine::new(runner, EngineOptions { prefill_chunk: 16, max_sequences: 64, ..EngineOptions::default() }));
     assert!(again > rows + 100, "nothing was computed again: {again} rows instead of {rows}");
 }
 

@@ -80,7 +80,10 @@ impl TextStream for Decoder {
 pub fn engine(tokenizer: &Tokenizer) -> Engine<MockRunner> {
     let vocab = tokenizer.vocab_size() + 7;
     let limits = Limits { vocab, page_tokens: 4, pages: 2048, context: 4000, max_rows: 64, source: 0 };
-    Engine::new(MockRunner::new(limits).repeating(9), EngineOptions { prefill_chunk: 16, max_sequences: 64 })
+    Engine::new(
+        MockRunner::new(limits).repeating(9),
+        EngineOptions { prefill_chunk: 16, max_sequences: 64, ..EngineOptions::default() },
+    )
 }
 
 /// A request that prefers what ends texts, so that they end.
