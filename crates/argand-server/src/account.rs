@@ -89,6 +89,16 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Id of the key.
+    pub fn key(&self) -> &str {
+        self.held.key()
+    }
+
+    /// Id of the request in the books.
+    pub fn request(&self) -> &str {
+        self.held.request()
+    }
+
     /// Nothing was done: what was reserved is free again.
     pub fn release(self) {
         // Dropping it without progress frees it.

@@ -13,6 +13,7 @@ use crate::worker::{Ended, Out, Ticket};
 use argand_engine::{Finish, Logprobs, Request, Usage};
 use argand_ledger::Cost;
 use axum::response::Response;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -153,7 +154,7 @@ async fn begin(app: Arc<App>, caller: Caller, lease: Lease, question: Question) 
     let listeners = vec![Listening { speech, called: false, thoughts: 0, tokens: 0, ended: None }; choices];
     let tasks = Arc::clone(&app);
     let total = Total { prompt, ..Total::default() };
-    let drive = Drive { app, lease, ticket, out, listeners, total, started: Instant::now(), first: None };
+    let drive = Drive { app, lease, ticket, out, listeners, total, endpoint, started: Instant::now(), first: None };
     tasks.tasks.spawn(drive.run(hold.clone()));
     Ok(Answers { said: receiver, hold, prompt })
 }
@@ -176,6 +177,7 @@ struct Drive {
     out: UnboundedSender<Said>,
     listeners: Vec<Listening>,
     total: Total,
+    endpoint: &'static str,
     started: Instant,
     /// When the first token came.
     first: Option<Instant>,
@@ -226,7 +228,7 @@ impl Drive {
                 }
             }
         }
-        let Drive { app, lease, ticket, out, listeners, mut total, started, first } = self;
+        let Drive { app, lease, ticket, out, listeners, mut total, endpoint, started, first } = self;
         drop(ticket);
         let ends = || listeners.iter().filter_map(|one| one.ended);
         // The engine counts the shared prompt for each choice; it was asked for once.
@@ -241,6 +243,16 @@ impl Drive {
             total = Total::default();
         }
         app.metrics.count(lease.name(), &total, outcome, first.map(|first| first - started), started.elapsed());
+        let seconds = |d: Duration| (d.as_secs_f64() * 1000.0).round() / 1000.0;
+        app.config.log.tell(
+            "request",
+            json!({
+                "model": lease.name(), "endpoint": endpoint, "key": hold.key(), "request": hold.request(), "outcome": outcome.word(),
+                "prompt": total.prompt, "cached": total.cached, "generated": total.completion,
+                "first_s": first.map(|first| seconds(first - started)), "s": seconds(started.elapsed()),
+                "error": failure.as_ref().map(|error| error.message.as_str()),
+            }),
+        );
         let settled = hold.settle(&total, outcome).await;
         drop(lease);
         let last = match (failure, settled) {

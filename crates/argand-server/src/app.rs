@@ -27,7 +27,7 @@ pub struct App {
 impl App {
     /// A server that is not ready yet.
     pub fn new(config: Config, ledger: Ledger) -> Arc<App> {
-        let models = Models::new(&config.models, config.memory_bytes);
+        let models = Models::new(&config.models, config.memory_bytes, config.log);
         Arc::new(App {
             models,
             config,

@@ -1,5 +1,6 @@
 //! What the server is told: a TOML file, and over it whatever the command line and the environment say.
 
+use crate::log::Log;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where keys and usage are kept: `sqlite:PATH` or `postgres://...`.
     pub database: Option<String>,
+    /// How the server tells what happens: `text`, `json` or `off`.
+    pub log: Log,
     /// Currency of budgets that do not name one.
     pub currency: String,
     /// Memory for weights and caches in bytes; models that were not used for long give way. All models at once, unless said.
@@ -67,6 +70,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             database: None,
+            log: Log::Text,
             currency: "EUR".into(),
             memory_bytes: None,
             origins: Vec::new(),
@@ -191,5 +195,15 @@ mod tests {
         assert_eq!(error("[[model]]\nparallel = 1"), "model[0].name: is missing: clients ask for a model by its name");
         assert!(error("[[model]]\nname = \"a\"\n[[model]]\nname = \"b\"\naliases = [\"a\"]").contains("two models"));
         assert_eq!(error("[[model]]\nname = \"a\"\nqueue = 0"), "model[0].queue: is 0, expected 1 to 65536");
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let text = include_str!("../../../packaging/argand.toml");
+        let example = Config::parse(text, "argand.toml").expect("a configuration");
+        let mut usual = Config { models: vec![ModelConfig::default()], ..Config::default() };
+        usual.models[0].name = "smollm2-135m-instruct".into();
+        usual.models[0].pinned = true;
+        assert_eq!(format!("{example:?}"), format!("{usual:?}"));
     }
 }

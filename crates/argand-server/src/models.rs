@@ -5,6 +5,7 @@
 
 use crate::config::ModelConfig;
 use crate::error::ApiError;
+use crate::log::Log;
 use crate::prompt::Writer;
 use crate::turns::Turns;
 use crate::worker::{Bounds, Worker};
@@ -169,6 +170,7 @@ impl Entry {
 pub struct Models {
     entries: Vec<Entry>,
     budget: Option<u64>,
+    log: Log,
     turns: Arc<Turns>,
     freed: Arc<Notify>,
     /// Held while room is made and a model is loaded: one at a time.
@@ -177,7 +179,7 @@ pub struct Models {
 
 impl Models {
     /// The models of a configuration, none of them loaded.
-    pub fn new(configs: &[ModelConfig], budget: Option<u64>) -> Self {
+    pub fn new(configs: &[ModelConfig], budget: Option<u64>, log: Log) -> Self {
         let entry = |config: &ModelConfig| Entry {
             config: config.clone(),
             loaded: tokio::sync::Mutex::new(None),
@@ -187,6 +189,7 @@ impl Models {
         Models {
             entries: configs.iter().map(entry).collect(),
             budget,
+            log,
             turns: Arc::default(),
             freed: Arc::default(),
             loading: tokio::sync::Mutex::new(()),
@@ -256,9 +259,14 @@ impl Models {
                     }
                 });
                 *slot = Some(Arc::clone(&loaded));
+                self.log.tell(
+                    "model loaded",
+                    json!({ "model": loaded.name, "bytes": loaded.bytes, "context": loaded.context }),
+                );
                 Ok(Lease { loaded, freed: Arc::clone(&self.freed) })
             }
             Err(why) => {
+                self.log.tell("model failed", json!({ "model": entry.config.name, "error": why }));
                 entry.see(|seen| (seen.phase, seen.failure) = (Phase::Failed, Some(why.clone())));
                 // Paths of the server are nobody's business.
                 Err(ApiError::unavailable(format!("the model {name} cannot be loaded; the server's log says why")))

@@ -3,7 +3,7 @@
 use crate::{interrupt, models};
 use anyhow::{Context, Result};
 use argand::machine::Machine;
-use argand_server::{App, Config, ModelConfig, Server};
+use argand_server::{App, Config, Log, ModelConfig, Server};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -32,6 +32,9 @@ pub struct Serve {
     /// Memory for weights and caches of all models, such as 8G; those that were not used for long give way
     #[arg(long, value_name = "SIZE", env = "ARGAND_MEMORY", value_parser = size)]
     memory: Option<u64>,
+    /// How to tell what happens, on standard error: text, json or off
+    #[arg(long, value_name = "FORMAT", env = "ARGAND_LOG")]
+    log: Option<Log>,
     /// Threads that compute; chosen by cores and quota unless given
     #[arg(short, long, value_name = "N", env = "ARGAND_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -71,6 +74,7 @@ impl Serve {
             }
         };
         config.listen = self.listen.unwrap_or(config.listen);
+        config.log = self.log.unwrap_or(config.log);
         config.memory_bytes = self.memory.or(config.memory_bytes);
         config.database = self.database.clone().or(config.database);
         if !self.models.is_empty() {
