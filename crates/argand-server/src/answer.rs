@@ -86,8 +86,10 @@ pub struct Bill {
 
 /// A request in the words of no protocol.
 pub struct Question {
-    /// Requests of the engine, one for each choice.
+    /// Requests of the engine, one for each choice. Those of the same prompt follow each other.
     pub requests: Vec<Request>,
+    /// How many choices there are of each prompt.
+    pub choices: usize,
     /// How to listen to each.
     pub speech: Speech,
     /// Which endpoint asks, for the record.
@@ -137,9 +139,11 @@ pub async fn ask(app: &Arc<App>, caller: &Caller, lease: Lease, question: Questi
 }
 
 async fn begin(app: Arc<App>, caller: Caller, lease: Lease, question: Question) -> Result<Answers, ApiError> {
-    let Question { requests, speech, endpoint } = question;
-    let prompt = requests.first().map_or(0, |request| request.source.len() + request.prompt.len());
-    let most = requests.iter().map(|request| request.stop.max_tokens.unwrap_or(0)).sum();
+    let Question { requests, choices: each, speech, endpoint } = question;
+    // The engine counts a prompt for each choice; it was asked for once.
+    let prompts = requests.iter().step_by(each.max(1));
+    let prompt = prompts.map(|request| request.source.len() + request.prompt.len()).sum();
+    let most = requests.iter().map(|request| request.stop.max_tokens.unwrap_or(0)).fold(0, usize::saturating_add);
     let hold = caller.reserve(lease.name(), endpoint, prompt, most).await?;
     let choices = requests.len();
     let ticket = match lease.worker().submit(caller.tenant(), requests) {
@@ -154,7 +158,8 @@ async fn begin(app: Arc<App>, caller: Caller, lease: Lease, question: Question) 
     let listeners = vec![Listening { speech, called: false, thoughts: 0, tokens: 0, ended: None }; choices];
     let tasks = Arc::clone(&app);
     let total = Total { prompt, ..Total::default() };
-    let drive = Drive { app, lease, ticket, out, listeners, total, endpoint, started: Instant::now(), first: None };
+    let drive =
+        Drive { app, lease, ticket, out, listeners, total, each, endpoint, started: Instant::now(), first: None };
     tasks.tasks.spawn(drive.run(hold.clone()));
     Ok(Answers { said: receiver, hold, prompt })
 }
@@ -177,6 +182,8 @@ struct Drive {
     out: UnboundedSender<Said>,
     listeners: Vec<Listening>,
     total: Total,
+    /// Choices of each prompt.
+    each: usize,
     endpoint: &'static str,
     started: Instant,
     /// When the first token came.
@@ -228,11 +235,11 @@ impl Drive {
                 }
             }
         }
-        let Drive { app, lease, ticket, out, listeners, mut total, endpoint, started, first } = self;
+        let Drive { app, lease, ticket, out, listeners, mut total, each, endpoint, started, first } = self;
         drop(ticket);
         let ends = || listeners.iter().filter_map(|one| one.ended);
-        // The engine counts the shared prompt for each choice; it was asked for once.
-        total.cached = ends().map(|usage| usage.cached_tokens).next().unwrap_or(0);
+        let firsts = listeners.iter().step_by(each.max(1)).filter_map(|one| one.ended);
+        total.cached = firsts.map(|usage| usage.cached_tokens).sum();
         total.completion =
             listeners.iter().map(|one| one.ended.map_or(0, |u| u.completion_tokens).max(one.tokens)).sum();
         total.reasoning = listeners.iter().map(|one| one.thoughts).sum();

@@ -125,6 +125,10 @@ impl ApiError {
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
+        if matches!(self.code, Some("idempotency_conflict" | "insufficient_quota")) {
+            // Clients of OpenAI would try 409 and 429 again, in vain.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

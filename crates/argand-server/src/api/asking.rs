@@ -106,7 +106,13 @@ impl Asking {
             ..Request::new(prompt.tokens.clone())
         };
         let requests = (0..self.n).map(request).collect();
-        ask(app, caller, lease.clone(), Question { requests, speech: prompt.speech, endpoint: self.endpoint }).await
+        ask(
+            app,
+            caller,
+            lease.clone(),
+            Question { requests, choices: self.n, speech: prompt.speech, endpoint: self.endpoint },
+        )
+        .await
     }
 }
 

@@ -50,6 +50,11 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
         return Err(ApiError::field("best_of", "best_of can only be n here").with_code("unsupported_parameter"));
     }
     fields.refuse(&[("suffix", "no model here fills in the middle")])?;
+    if echo && logprobs.is_some() {
+        let message =
+            "echo and logprobs together ask for probabilities of the prompt, which are not kept; leave one of them out";
+        return Err(ApiError::field("echo", message).with_code("unsupported_parameter"));
+    }
     fields.done()?;
 
     caller.sees(&app.models.canonical(&model)?)?;
@@ -67,7 +72,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
         stop: StopRules {
             tokens: if ignore_eos { Default::default() } else { lease.writer.tokenizer.eog().clone() },
             strings: choosing.stop.clone(),
-            max_tokens: Some(max_tokens),
+            max_tokens: Some(max_tokens.min(lease.context.saturating_sub(text.tokens.len()).max(1))),
         },
         seed,
         stream: stream as u64,
@@ -79,7 +84,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
     let requests: Vec<Request> =
         texts.iter().flat_map(|text| (0..n).map(move |stream| (text, stream))).map(|(t, s)| request(t, s)).collect();
     let echoes: Vec<String> = texts.iter().flat_map(|text| std::iter::repeat_n(text.echo.clone(), n)).collect();
-    let question = Question { requests, speech: Speech::plain(), endpoint: "completions" };
+    let question = Question { requests, choices: n, speech: Speech::plain(), endpoint: "completions" };
     let mut answers = ask(&app, &caller, lease.clone(), question).await?;
     let head = Head { id: new_id("cmpl-"), created: now() as u64, model: lease.name().to_string() };
     let hold = answers.hold();
@@ -88,9 +93,10 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
         if let Some(Said::Failed(error)) = first {
             return Err(error);
         }
+        let offsets = vec![0; echoes.len()];
         return Ok(Answers::with_limits(
             &hold,
-            sse::response(Stream { head, answers, lease, first, echoes, tell_usage, over: false }),
+            sse::response(Stream { head, answers, lease, first, echoes, offsets, tell_usage, over: false }),
         ));
     }
     Ok(Answers::with_limits(&hold, json(whole(&head, &lease, answers, echoes).await?)))
@@ -191,7 +197,7 @@ async fn whole(head: &Head, lease: &Lease, mut answers: Answers, echoes: Vec<Str
             Some(Said::More { choice, parts, token }) => {
                 let (text, tokens, _) = &mut choices[choice];
                 if let Some(token) = token {
-                    tokens.push(lease, &token, text.len());
+                    tokens.push(lease, &token, text.chars().count());
                 }
                 text.push_str(&text_of(parts));
             }
@@ -216,6 +222,8 @@ struct Stream {
     first: Option<Said>,
     /// Text that is still to be repeated in front of each choice.
     echoes: Vec<String>,
+    /// Characters of each choice that were sent.
+    offsets: Vec<usize>,
     tell_usage: bool,
     over: bool,
 }
@@ -243,9 +251,10 @@ impl Events for Stream {
             Said::More { choice, parts, token } => {
                 let mut tokens = Tokens::default();
                 if let Some(token) = token {
-                    tokens.push(&self.lease, &token, 0);
+                    tokens.push(&self.lease, &token, self.offsets[choice]);
                 }
                 let text = std::mem::take(&mut self.echoes[choice]) + &text_of(parts);
+                self.offsets[choice] += text.chars().count();
                 if text.is_empty() && !tokens.any {
                     return Some(Vec::new());
                 }

@@ -60,18 +60,23 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/admin/v1/models/{id}/{action}", post(models::manage))
         .fallback(async |request: Request| -> Answer {
             // Pages are seen without a key; what they show is not.
-            if let Some(page) = pages::find(request.uri().path()).filter(|_| *request.method() == Method::GET) {
-                return Ok(page);
+            if let Some(page) = pages::find(request.uri().path()) {
+                return match *request.method() {
+                    Method::GET | Method::HEAD => Ok(page),
+                    _ => Err(wrong_method(&request)),
+                };
             }
             Err(ApiError::not_found(format!("there is no {}", request.uri().path())))
         })
-        .method_not_allowed_fallback(async |request: Request| -> Answer {
-            let message = format!("{} cannot be asked with {}", request.uri().path(), request.method());
-            Err(ApiError::bad(message).with_status(StatusCode::METHOD_NOT_ALLOWED).with_code("method_not_allowed"))
-        })
+        .method_not_allowed_fallback(async |request: Request| -> Answer { Err(wrong_method(&request)) })
         .layer(from_fn_with_state(Arc::clone(&app), admit))
         .layer(from_fn_with_state(Arc::clone(&app), frame))
         .with_state(app)
+}
+
+fn wrong_method(request: &Request) -> ApiError {
+    let message = format!("{} cannot be asked with {}", request.uri().path(), request.method());
+    ApiError::bad(message).with_status(StatusCode::METHOD_NOT_ALLOWED).with_code("method_not_allowed")
 }
 
 /// Outermost: a name for the request, and errors in the words of the protocol that is spoken.

@@ -27,12 +27,12 @@ use serde_json::{Map, Value as Json, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most answers that are kept, for all keys together.
-const KEPT: usize = 1024;
+/// Most answers that are kept, for all keys together, and most bytes of their texts.
+const KEPT: (usize, usize) = (1024, 64 << 20);
 
 /// Answers that were given.
 #[derive(Debug, Default)]
-pub struct Kept(Mutex<VecDeque<One>>);
+pub struct Kept(Mutex<VecDeque<(usize, One)>>);
 
 #[derive(Clone, Debug)]
 struct One {
@@ -45,23 +45,24 @@ struct One {
 
 impl Kept {
     fn keep(&self, one: One) {
+        let size = Json::from(one.input.clone()).to_string().len() + one.response.to_string().len();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
+        kept.push_back((size, one));
+        while kept.len() > KEPT.0 || kept.iter().map(|(size, _)| size).sum::<usize>() > KEPT.1 {
             kept.pop_front();
         }
-        kept.push_back(one);
     }
 
     fn find(&self, tenant: u64, id: &str) -> Result<One, ApiError> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = kept.iter().find(|one| one.tenant == tenant && one.id == id).cloned();
+        let one = kept.iter().find(|(_, one)| one.tenant == tenant && one.id == id).map(|(_, one)| one.clone());
         one.ok_or_else(|| ApiError::not_found(format!("there is no response {id:?}; they are kept for a while only")))
     }
 
     fn forget(&self, tenant: u64, id: &str) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = kept.len();
-        kept.retain(|one| one.tenant != tenant || one.id != id);
+        kept.retain(|(_, one)| one.tenant != tenant || one.id != id);
         kept.len() < before
     }
 }
