@@ -51,6 +51,8 @@ pub struct ModelConfig {
     /// Where its files are. Whoever starts the server finds that out.
     #[serde(skip)]
     pub path: PathBuf,
+    /// Another chat template than the model's own: a file, or the name of a built-in one.
+    pub template: Option<String>,
     /// Longest sequence in tokens.
     pub context: Option<usize>,
     /// Tokens of all sequences that the cache has room for; four times the context, unless said.
@@ -91,6 +93,7 @@ impl Default for ModelConfig {
             source: None,
             aliases: Vec::new(),
             path: PathBuf::new(),
+            template: None,
             context: None,
             cache_tokens: None,
             parallel: 32,

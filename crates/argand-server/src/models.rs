@@ -12,6 +12,7 @@ use crate::worker::{Bounds, Worker};
 use argand_engine::pages::PageUse;
 use argand_engine::{Engine, EngineOptions, LoadOptions, Runner};
 use argand_grammar::{GrammarError, Grammars};
+use argand_text::{ChatTemplate, SpecialTokens};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -409,7 +410,10 @@ fn load(config: &ModelConfig, turns: Arc<Turns>) -> Result<Loaded, String> {
     };
     let options = LoadOptions { sequences: sequences(config.context.unwrap_or(8192)), ..options };
     let model = argand_engine::Model::load(&config.path, &options, &mut |_| {}).map_err(|error| error.to_string())?;
-    let template = model.template().cloned().map_err(Clone::clone);
+    let template = match &config.template {
+        None => model.template().cloned().map_err(Clone::clone),
+        Some(name) => Ok(template(name, SpecialTokens::of(model.tokenizer()))?),
+    };
     let (tokenizer, runner) = model.into_parts();
     let limits = runner.limits();
     let bytes = runner.executor().weight_bytes() + runner.executor().page_bytes() * limits.pages;
@@ -425,4 +429,13 @@ fn load(config: &ModelConfig, turns: Arc<Turns>) -> Result<Loaded, String> {
         loaded_at: crate::metrics::now(),
         grammars: OnceLock::new(),
     })
+}
+
+/// A template of a file, or a built-in one.
+fn template(name: &str, special: SpecialTokens) -> Result<ChatTemplate, String> {
+    let template = match std::fs::read_to_string(name) {
+        Ok(source) => ChatTemplate::new(&source, special),
+        Err(_) => ChatTemplate::builtin(name, special),
+    };
+    template.map_err(|error| format!("template {name}: {error}"))
 }
