@@ -308,7 +308,7 @@ impl Models {
         let mut others: Vec<&Entry> =
             self.entries.iter().filter(|e| !std::ptr::eq(*e, wanted) && !e.pinned.load(Relaxed)).collect();
         others.sort_by_key(used);
-        others.into_iter().any(|entry| unload(entry))
+        others.into_iter().any(unload)
     }
 
     /// Unloads a model now.
@@ -382,7 +382,7 @@ fn state(entry: &Entry) -> State {
 /// Lets go of a model that nobody uses. False when it is not there or in use.
 fn unload(entry: &Entry) -> bool {
     let Ok(mut slot) = entry.loaded.try_lock() else { return false };
-    if !slot.as_ref().is_some_and(|loaded| Arc::strong_count(loaded) == 1) {
+    if slot.as_ref().is_none_or(|loaded| Arc::strong_count(loaded) > 1) {
         return false;
     }
     *slot = None;

@@ -87,15 +87,11 @@ impl Writer {
         Ok(self.tokenizer.encode(text, true, false)?)
     }
 
-    /// A decoder of what is generated.
-    pub fn decoder(&self, special: bool) -> Box<dyn argand_engine::TextStream> {
+    /// A decoder of what is generated: with special tokens, and with the blank that it may begin with, or without.
+    pub fn decoder(&self, special: bool, continuing: bool) -> Box<dyn argand_engine::TextStream> {
         let stream = self.tokenizer.stream();
-        Box::new(Decoder(if special { stream.with_special() } else { stream }))
-    }
-
-    /// A decoder of text that goes on from a prompt, so that a leading blank stays.
-    pub fn continuing(&self) -> Box<dyn argand_engine::TextStream> {
-        Box::new(Decoder(self.tokenizer.stream().continuing()))
+        let stream = if special { stream.with_special() } else { stream };
+        Box::new(Decoder(if continuing { stream.continuing() } else { stream }))
     }
 }
 

@@ -106,9 +106,9 @@ impl Speech {
                     if open.starts_with(begun) && begun != open {
                         return false;
                     }
-                    if begun.starts_with(open) {
+                    if let Some(rest) = begun.strip_prefix(open) {
                         // A bare call is all of its own text.
-                        self.held = begun[open.len()..].to_string();
+                        self.held = rest.to_string();
                         self.place = Place::Calling;
                         return false;
                     }

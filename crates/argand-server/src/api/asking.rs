@@ -101,7 +101,7 @@ impl Asking {
             stream: stream as u64,
             logprobs: self.logprobs,
             namespace: caller.tenant(),
-            text: Some(lease.writer.decoder(prompt.special)),
+            text: Some(lease.writer.decoder(prompt.special, compiled.is_some())),
             constraint: compiled.as_ref().map(Compiled::constraint),
             ..Request::new(prompt.tokens.clone())
         };

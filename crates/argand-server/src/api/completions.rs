@@ -78,7 +78,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
         stream: stream as u64,
         logprobs,
         namespace: caller.tenant(),
-        text: Some(lease.writer.continuing()),
+        text: Some(lease.writer.decoder(false, true)),
         ..Request::new(text.tokens.clone())
     };
     let requests: Vec<Request> =
