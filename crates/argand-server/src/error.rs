@@ -138,7 +138,10 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        self.response(&self.openai())
+        let mut response = self.response(&self.openai());
+        // Whoever speaks another protocol writes it anew.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

@@ -39,6 +39,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/health", get(system::health))
         .route("/ready", get(system::ready))
         .route("/metrics", get(system::metrics))
+        .route("/openapi.json", get(system::openapi))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/chat/completions", post(chat::create))
@@ -84,12 +85,21 @@ async fn frame(State(_): State<Arc<App>>, request: Request, next: Next) -> Respo
     let anthropic = request.uri().path().starts_with("/v1/messages");
     let id = HeaderValue::from_str(&new_id("req_")).unwrap_or(HeaderValue::from_static("req"));
     let mut response = next.run(request).await;
-    if let Some(error) = response.extensions_mut().remove::<ApiError>()
-        && anthropic
-    {
-        response = error.response(&error.anthropic());
+    let told = response.extensions_mut().remove::<ApiError>();
+    let status = response.status();
+    match told {
+        Some(error) if anthropic => response = error.response(&error.anthropic()),
+        // The framework refuses a path or a query that is no text by itself, in words that are no JSON.
+        None if status.is_client_error() => {
+            let error = ApiError::bad("the path or the query of the request cannot be read").with_status(status);
+            response = error.response(&if anthropic { error.anthropic() } else { error.openai() });
+        }
+        _ => {}
     }
     let headers = response.headers_mut();
+    if anthropic {
+        headers.insert(HeaderName::from_static("request-id"), id.clone());
+    }
     headers.insert(REQUEST_ID, id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -144,6 +154,7 @@ fn scope(path: &str) -> Option<Scope> {
         "/v1/embeddings" | "/v1/rerank" | "/rerank" => Some(Scope::Embeddings),
         "/metrics" => Some(Scope::Usage),
         _ if path.starts_with("/admin/") => Some(Scope::Admin),
+        "/openapi.json" => None,
         _ if path.starts_with("/v1/models") => None,
         _ => Some(Scope::Inference),
     }

@@ -27,6 +27,13 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     response
 }
 
+/// `GET /openapi.json`: everything that can be asked, for programs.
+pub async fn openapi() -> Response {
+    let mut response = include_str!("../openapi.json").into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// `GET /admin/v1/state`, for the administrator's page.
 pub async fn state(State(app): State<Arc<App>>) -> Response {
     json(app.metrics.state(&app.models))
