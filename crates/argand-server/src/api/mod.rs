@@ -19,7 +19,7 @@ use crate::error::ApiError;
 use crate::pages;
 use argand_ledger::Scope;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -70,6 +70,8 @@ pub fn router(app: Arc<App>) -> Router {
             Err(ApiError::not_found(format!("there is no {}", request.uri().path())))
         })
         .method_not_allowed_fallback(async |request: Request| -> Answer { Err(wrong_method(&request)) })
+        // The configuration bounds bodies, in `check`.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(Arc::clone(&app), admit))
         .layer(from_fn_with_state(Arc::clone(&app), frame))
         .with_state(app)
