@@ -58,7 +58,7 @@ def settled(text: str, model: str) -> str:
     # Comments only show that the connection lives.
     events = [event for event in text.split("\n\n") if not event.startswith(":")]
     # Choices are computed side by side; only the order within one is a promise.
-    index = lambda event: int(found[1]) if (found := re.search(r'^data: \{"choices":\[\{.*?"index":(\d+)', event)) else 99
+    index = lambda event: int(found[1]) if (found := re.search(r'"choices":\[\{"index":(\d+)', event)) else 99
     if any(index(event) == 1 for event in events):
         events.sort(key=index)
     return "\n\n".join(events)
