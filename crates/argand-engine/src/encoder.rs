@@ -9,6 +9,7 @@ use argand_cpu::kv::{KvType, PAGE_TOKENS};
 use argand_cpu::{Batch, Seq};
 use argand_graph::Graph;
 use argand_models::encoder::{Head, label_names};
+use argand_models::names::hf;
 use argand_text::{Sequence, Tokenizer};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Encoder {
     graph: Graph,
     head: Head,
     labels: Vec<String>,
+    exclusive: bool,
     tokenizer: Tokenizer,
     runner: CpuRunner,
     file_bytes: u64,
@@ -42,6 +44,7 @@ impl Encoder {
             return Err(LoadError::NoEncoder { file: file(), page: model.page.name, does });
         }
         let (head, labels) = (model.head()?, label_names(model.facts())?);
+        let exclusive = model.facts().str(hf("problem_type"))? != Some("multi_label_classification");
         if let Some(missing) = head.weight().filter(|weight| model.facts().has(weight) == Some(false)) {
             let weight = model.locate(missing)?.tensor;
             return Err(LoadError::NoHead { file: file(), wanted: head.wanted(), weight });
@@ -65,7 +68,7 @@ impl Encoder {
             .map_err(|error| LoadError::Tokenizer { file: folder(&checkpoint).display().to_string(), error })?;
         let (graph, runner) = CpuRunner::load(&checkpoint, &options, progress)?;
         let (name, file_bytes) = (name(&checkpoint), checkpoint.file_bytes());
-        Ok(Encoder { name, graph, head, labels, tokenizer, runner, file_bytes })
+        Ok(Encoder { name, graph, head, labels, exclusive, tokenizer, runner, file_bytes })
     }
 
     /// Name that the file gives itself, or the file's own name.
@@ -88,6 +91,11 @@ impl Encoder {
         &self.labels
     }
 
+    /// Whether one label only is true of a text, rather than any number of them (`problem_type` of the configuration).
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
     /// From text to tokens.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -106,6 +114,11 @@ impl Encoder {
     /// Bytes of the checkpoint's files.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// Bytes of weights and cache.
+    pub fn bytes(&self) -> usize {
+        self.runner.bytes()
     }
 
     /// Runs sequences. Of each come, flat, the rows that the head gives: one, or one for each token, or of [`Head::Words`] one

@@ -27,6 +27,7 @@ mod session;
 mod source;
 pub mod spell;
 pub mod stop;
+mod task;
 pub mod twin;
 pub mod vision;
 
@@ -44,4 +45,5 @@ pub use runner::{Limits, Memory, RunError, Runner, SeqRows, Source, StepBatch};
 pub use sampler::{Logprobs, Sampling};
 pub use spell::Speller;
 pub use stop::{Finish, StopRules};
+pub use task::{Made, Task};
 pub use vision::{Seen, Vision};

@@ -204,8 +204,7 @@ impl Model {
         if both_ways(&model.graph) {
             return Err(LoadError::Encoder { file, page: model.page.name });
         }
-        // Logits stand in the rows that are asked for.
-        if model.graph.body.node(model.graph.body.output).ty.rows() != Some(Sym::R.into()) {
+        if !writes(&model.graph) {
             return Err(LoadError::NoWriter { file, page: model.page.name });
         }
         let start = model.graph.encoder.is_some().then(|| model.start()).transpose()?;
@@ -316,6 +315,19 @@ fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<ChatTempla
     }
 }
 
+/// Whether a checkpoint has a template for conversations that can be read.
+pub(crate) fn has_template(checkpoint: &Checkpoint) -> bool {
+    match checkpoint.format() {
+        Format::Gguf => ChatTemplate::from_gguf(checkpoint.metadata(), SpecialTokens::default()).is_ok(),
+        _ => ChatTemplate::from_hf_dir(folder(checkpoint)).is_ok(),
+    }
+}
+
+/// Whether a model chooses words: its logits stand in the rows that are asked for.
+pub(crate) fn writes(graph: &Graph) -> bool {
+    graph.body.node(graph.body.output).ty.rows() == Some(Sym::R.into())
+}
+
 /// Where the files beside the weights are.
 pub(crate) fn folder(checkpoint: &Checkpoint) -> &Path {
     let path = checkpoint.path();
@@ -372,6 +384,11 @@ impl CpuRunner {
         let source = if reads { context } else { 0 };
         let limits = Limits { vocab: executor.vocab(), page_tokens: PAGE_TOKENS, pages, context, max_rows, source };
         Ok((graph, CpuRunner { executor, limits }))
+    }
+
+    /// Bytes of weights and cache.
+    pub fn bytes(&self) -> usize {
+        self.executor.weight_bytes() + self.executor.page_bytes() * self.limits.pages
     }
 
     /// The executor, to look at its plan or to observe values.

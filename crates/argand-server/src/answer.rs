@@ -8,12 +8,12 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Outcome;
 use crate::models::Lease;
+use crate::record::Record;
 use crate::speech::{Part, Speech};
 use crate::worker::{Ended, Out, Ticket};
 use argand_engine::{Finish, Logprobs, Request, Usage};
 use argand_ledger::Cost;
 use axum::response::Response;
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -249,17 +249,10 @@ impl Drive {
         if ends().all(|usage| usage == Usage::default()) && total.completion == 0 {
             total = Total::default();
         }
-        app.metrics.count(lease.name(), &total, outcome, first.map(|first| first - started), started.elapsed());
-        let seconds = |d: Duration| (d.as_secs_f64() * 1000.0).round() / 1000.0;
-        app.config.log.tell(
-            "request",
-            json!({
-                "model": lease.name(), "endpoint": endpoint, "key": hold.key(), "request": hold.request(), "outcome": outcome.word(),
-                "prompt": total.prompt, "cached": total.cached, "generated": total.completion,
-                "first_s": first.map(|first| seconds(first - started)), "s": seconds(started.elapsed()),
-                "error": failure.as_ref().map(|error| error.message.as_str()),
-            }),
-        );
+        let (model, failed, since) = (lease.name(), failure.as_ref(), first.map(|first| first - started));
+        let whole = started.elapsed();
+        Record { model, endpoint, hold: &hold, total: &total, outcome, first: since, whole, failure: failed }
+            .tell(&app);
         let settled = hold.settle(&total, outcome).await;
         drop(lease);
         let last = match (failure, settled) {

@@ -65,6 +65,8 @@ pub struct ModelConfig {
     pub pinned: bool,
     /// Threads; as many as are good for this machine, unless said.
     pub threads: Option<usize>,
+    /// Labels of a classifier that are no reason to flag a text, in any case of letters; usual ones, unless said.
+    pub harmless: Vec<String>,
 }
 
 impl Default for Config {
@@ -100,9 +102,30 @@ impl Default for ModelConfig {
             queue: 128,
             pinned: false,
             threads: None,
+            harmless: HARMLESS.map(String::from).to_vec(),
         }
     }
 }
+
+/// What classifiers call a text with which nothing is wrong.
+const HARMLESS: [&str; 16] = [
+    "safe",
+    "ok",
+    "okay",
+    "neutral",
+    "none",
+    "normal",
+    "clean",
+    "benign",
+    "harmless",
+    "sfw",
+    "ham",
+    "other",
+    "non-toxic",
+    "nontoxic",
+    "not_toxic",
+    "non-hate",
+];
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]

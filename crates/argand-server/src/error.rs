@@ -1,6 +1,6 @@
 //! What goes wrong, in words that clients understand.
 
-use crate::worker::Full;
+use crate::load::Full;
 use argand_engine::AddError;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

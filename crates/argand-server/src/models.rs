@@ -5,81 +5,20 @@
 
 use crate::config::ModelConfig;
 use crate::error::ApiError;
+pub use crate::loaded::{Ability, AnyLease, Lease, Reading, Writing};
+use crate::loaded::{Loaded, abilities};
 use crate::log::Log;
-use crate::prompt::Writer;
 use crate::turns::Turns;
-use crate::worker::{Bounds, Worker};
 use argand_engine::pages::PageUse;
-use argand_engine::{Engine, EngineOptions, LoadOptions, Runner};
-use argand_grammar::{GrammarError, Grammars};
-use argand_text::{ChatTemplate, SpecialTokens};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How long a request waits for memory that others use.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A model in memory.
-pub struct Loaded {
-    name: String,
-    /// Writes prompts, where the model writes text.
-    pub writer: Writer,
-    worker: Worker,
-    /// Longest sequence in tokens.
-    pub context: usize,
-    /// Bytes of weights and cache.
-    pub bytes: u64,
-    loaded_at: f64,
-    /// Made with the first grammar that is asked for.
-    grammars: OnceLock<Result<Grammars, GrammarError>>,
-}
-
-impl Loaded {
-    /// What makes grammars ready for this model's tokens. The first call takes a fraction of a second.
-    ///
-    /// # Errors
-    /// No grammar can be followed with its tokenizer.
-    pub fn grammars(&self) -> Result<&Grammars, GrammarError> {
-        self.grammars.get_or_init(|| Grammars::new(&self.writer.tokenizer)).as_ref().map_err(Clone::clone)
-    }
-}
-
-/// A model that will not be unloaded before this is dropped.
-#[derive(Clone)]
-pub struct Lease {
-    loaded: Arc<Loaded>,
-    freed: Arc<Notify>,
-}
-
-impl Lease {
-    /// The model's name here.
-    pub fn name(&self) -> &str {
-        &self.loaded.name
-    }
-
-    /// The thread that computes.
-    pub fn worker(&self) -> &Worker {
-        &self.loaded.worker
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = Loaded;
-
-    fn deref(&self) -> &Loaded {
-        &self.loaded
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.freed.notify_waiters();
-    }
-}
 
 /// How a model is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +50,7 @@ pub struct State {
     loaded_at: Option<f64>,
     last_used: Option<f64>,
     failure: Option<String>,
+    abilities: Vec<Ability>,
 }
 
 impl State {
@@ -138,10 +78,16 @@ impl State {
                 "loaded_at": self.loaded_at, "last_used": self.last_used, "failure": self.failure })
     }
 
+    /// Whether it can be asked for that, as far as is known.
+    pub fn can(&self, ability: Ability) -> bool {
+        self.abilities.contains(&ability)
+    }
+
     /// For everybody, as OpenAI writes it.
     pub fn openai(&self, created: u64) -> Json {
+        let abilities: Vec<&str> = self.abilities.iter().map(|ability| ability.word()).collect();
         json!({ "id": self.id, "object": "model", "created": created, "owned_by": "argand", "state": self.word(),
-                "context_length": self.context, "bytes": self.bytes, "capabilities": ["chat", "completions"] })
+                "context_length": self.context, "bytes": self.bytes, "capabilities": abilities })
     }
 }
 
@@ -159,6 +105,8 @@ struct Seen {
     loaded: Option<std::sync::Weak<Loaded>>,
     last_used: Option<(Instant, f64)>,
     failure: Option<String>,
+    /// What the model can be asked for, once somebody has looked.
+    abilities: Option<Vec<Ability>>,
 }
 
 impl Entry {
@@ -184,7 +132,13 @@ impl Models {
         let entry = |config: &ModelConfig| Entry {
             config: config.clone(),
             loaded: tokio::sync::Mutex::new(None),
-            seen: Mutex::new(Seen { phase: Phase::Unloaded, loaded: None, last_used: None, failure: None }),
+            seen: Mutex::new(Seen {
+                phase: Phase::Unloaded,
+                loaded: None,
+                last_used: None,
+                failure: None,
+                abilities: None,
+            }),
             pinned: AtomicBool::new(config.pinned),
         };
         Models {
@@ -234,19 +188,19 @@ impl Models {
     ///
     /// # Errors
     /// There is no such model, it cannot be loaded, or there is no room for it.
-    pub async fn get(&self, name: &str) -> Result<Lease, ApiError> {
+    pub async fn get(&self, name: &str) -> Result<AnyLease, ApiError> {
         let entry = self.entry(name)?;
         entry.see(|seen| seen.last_used = Some((Instant::now(), crate::metrics::now())));
         let mut slot = entry.loaded.lock().await;
-        if let Some(loaded) = slot.as_ref().filter(|loaded| !loaded.worker.load().stopped()) {
-            return Ok(Lease { loaded: Arc::clone(loaded), freed: Arc::clone(&self.freed) });
+        if let Some(loaded) = slot.as_ref().filter(|loaded| !loaded.load_of().stopped()) {
+            return Ok(AnyLease::new(Arc::clone(loaded), Arc::clone(&self.freed)));
         }
         *slot = None;
         let _one = self.loading.lock().await;
         self.make_room(entry).await?;
         entry.see(|seen| seen.phase = Phase::Loading);
         let (config, turns) = (entry.config.clone(), Arc::clone(&self.turns));
-        let loaded = tokio::task::spawn_blocking(move || load(&config, turns)).await;
+        let loaded = tokio::task::spawn_blocking(move || Loaded::load(&config, turns)).await;
         let loaded = loaded.map_err(|_| "a mistake in reading it".to_string()).and_then(|loaded| loaded);
         match loaded {
             Ok(loaded) => {
@@ -257,6 +211,7 @@ impl Models {
                         loaded: Some(Arc::downgrade(&loaded)),
                         failure: None,
                         last_used: seen.last_used,
+                        abilities: Some(loaded.abilities.clone()),
                     }
                 });
                 *slot = Some(Arc::clone(&loaded));
@@ -264,7 +219,7 @@ impl Models {
                     "model loaded",
                     json!({ "model": loaded.name, "bytes": loaded.bytes, "context": loaded.context }),
                 );
-                Ok(Lease { loaded, freed: Arc::clone(&self.freed) })
+                Ok(AnyLease::new(loaded, Arc::clone(&self.freed)))
             }
             Err(why) => {
                 self.log.tell("model failed", json!({ "model": entry.config.name, "error": why }));
@@ -272,6 +227,36 @@ impl Models {
                 // Paths of the server are nobody's business.
                 Err(ApiError::unavailable(format!("the model {name} cannot be loaded; the server's log says why")))
             }
+        }
+    }
+
+    /// A model that writes, loaded if it has to be.
+    ///
+    /// # Errors
+    /// As [`Models::get`]; or it only reads.
+    pub async fn writer(&self, name: &str) -> Result<Lease, ApiError> {
+        self.get(name).await?.writer()
+    }
+
+    /// A model that reads and was made for that, loaded if it has to be.
+    ///
+    /// # Errors
+    /// As [`Models::get`]; or it was made for something else.
+    pub async fn reader(&self, name: &str, ability: Ability) -> Result<Lease<Reading>, ApiError> {
+        self.get(name).await?.reader()?.made_for(ability)
+    }
+
+    /// Looks at the files of models of which nobody knows yet what they can be asked for.
+    pub async fn look(&self) {
+        for entry in &self.entries {
+            if entry.seen.lock().unwrap_or_else(PoisonError::into_inner).abilities.is_some() {
+                continue;
+            }
+            let config = entry.config.clone();
+            let found = tokio::task::spawn_blocking(move || abilities(&config)).await.unwrap_or_default();
+            entry.see(|seen| {
+                seen.abilities.get_or_insert(found);
+            });
         }
     }
 
@@ -362,7 +347,7 @@ impl Models {
 fn state(entry: &Entry) -> State {
     let seen = entry.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let loaded = seen.loaded.as_ref().and_then(std::sync::Weak::upgrade);
-    let load = loaded.as_ref().map(|loaded| loaded.worker.load());
+    let load = loaded.as_ref().map(|loaded| loaded.load_of());
     State {
         id: entry.config.name.clone(),
         phase: if seen.phase == Phase::Loaded && loaded.is_none() { Phase::Unloaded } else { seen.phase },
@@ -376,6 +361,7 @@ fn state(entry: &Entry) -> State {
         loaded_at: loaded.as_ref().map(|loaded| loaded.loaded_at),
         last_used: seen.last_used.map(|(_, at)| at),
         failure: seen.failure.clone(),
+        abilities: seen.abilities.clone().unwrap_or_default(),
     }
 }
 
@@ -399,43 +385,4 @@ fn file_bytes(path: &Path) -> u64 {
         .filter(|m| m.is_file())
         .map(|m| m.len())
         .sum()
-}
-
-fn load(config: &ModelConfig, turns: Arc<Turns>) -> Result<Loaded, String> {
-    let options = LoadOptions { threads: config.threads, context: config.context, ..LoadOptions::default() };
-    // The context is known only once the model is; it is opened for one sequence, then for as many as are wanted.
-    let sequences = |context: usize| match config.cache_tokens {
-        Some(tokens) => tokens.div_ceil(context.max(1)).max(1),
-        None => 4,
-    };
-    let options = LoadOptions { sequences: sequences(config.context.unwrap_or(8192)), ..options };
-    let model = argand_engine::Model::load(&config.path, &options, &mut |_| {}).map_err(|error| error.to_string())?;
-    let template = match &config.template {
-        None => model.template().cloned().map_err(Clone::clone),
-        Some(name) => Ok(template(name, SpecialTokens::of(model.tokenizer()))?),
-    };
-    let (tokenizer, runner) = model.into_parts();
-    let limits = runner.limits();
-    let bytes = runner.executor().weight_bytes() + runner.executor().page_bytes() * limits.pages;
-    let bounds = Bounds { running: config.parallel, queued: config.queue };
-    let engine = Engine::new(runner, EngineOptions { max_sequences: config.parallel, ..EngineOptions::default() });
-    let worker = Worker::start(&config.name, engine, bounds, turns).map_err(|error| error.to_string())?;
-    Ok(Loaded {
-        name: config.name.clone(),
-        writer: Writer::new(tokenizer, template),
-        worker,
-        context: limits.context,
-        bytes: bytes as u64,
-        loaded_at: crate::metrics::now(),
-        grammars: OnceLock::new(),
-    })
-}
-
-/// A template of a file, or a built-in one.
-fn template(name: &str, special: SpecialTokens) -> Result<ChatTemplate, String> {
-    let template = match std::fs::read_to_string(name) {
-        Ok(source) => ChatTemplate::new(&source, special),
-        Err(_) => ChatTemplate::builtin(name, special),
-    };
-    template.map_err(|error| format!("template {name}: {error}"))
 }

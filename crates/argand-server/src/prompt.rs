@@ -45,6 +45,11 @@ impl Writer {
         Writer { tokenizer, template, dialect, teaches }
     }
 
+    /// Whether the model can hold conversations.
+    pub fn chats(&self) -> bool {
+        self.template.is_ok()
+    }
+
     /// How the model writes calls.
     pub fn dialect(&self) -> Dialect {
         if self.teaches { self.dialect } else { Dialect::Hermes }

@@ -4,15 +4,16 @@
 //! request ends with exactly one [`Out::Ended`], also when it is cancelled, when a step fails and when the thread stops, and
 //! it says what was really computed.
 
+use crate::load::{Bounds, Full, Load};
 use crate::queue::Queue;
 use crate::turns::Turns;
-use argand_engine::{AddError, Engine, EngineUse, Event, Finish, Logprobs, Request, Runner, SeqId, Usage};
+use argand_engine::{AddError, Engine, Event, Finish, Logprobs, Request, Runner, SeqId, Usage};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// What a request gets back.
@@ -49,69 +50,6 @@ pub enum Ended {
     Cancelled,
     /// The step in which it took part failed, or the thread has stopped.
     Failed(String),
-}
-
-/// Why a request was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// As many wait as may.
-    #[error("{waiting} requests are waiting already; try again in {} s", .retry_after.as_secs().max(1))]
-    Queue {
-        /// How many wait.
-        waiting: usize,
-        /// When there will probably be room.
-        retry_after: Duration,
-    },
-    /// The thread has stopped.
-    #[error("the model has stopped after a failure; it is loaded again with the next request")]
-    Stopped,
-}
-
-/// What others may see of a worker while it works.
-#[derive(Debug, Default)]
-pub struct Load {
-    queued: AtomicUsize,
-    running: AtomicUsize,
-    stopped: AtomicBool,
-    /// Microseconds that a request takes from its first step to its end, smoothed.
-    duration_us: AtomicU64,
-    usage: Mutex<Option<EngineUse>>,
-}
-
-impl Load {
-    /// Requests that wait.
-    pub fn queued(&self) -> usize {
-        self.queued.load(Relaxed)
-    }
-
-    /// Requests that take part in steps, or wait for pages.
-    pub fn running(&self) -> usize {
-        self.running.load(Relaxed)
-    }
-
-    /// Whether the thread has ended.
-    pub fn stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
-    }
-
-    /// Pages and sequences after the last step.
-    pub fn usage(&self) -> Option<EngineUse> {
-        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn finished(&self, after: Duration) {
-        let (old, new) = (self.duration_us.load(Relaxed), after.as_micros() as u64);
-        self.duration_us.store(if old == 0 { new } else { old - old / 8 + new / 8 }, Relaxed);
-    }
-}
-
-/// How much a worker takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Most sequences that run at once.
-    pub running: usize,
-    /// Most that wait.
-    pub queued: usize,
 }
 
 enum Command {
@@ -210,28 +148,18 @@ impl Worker {
         &self.load
     }
 
+    /// How much it takes.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// Takes requests that belong together, all or none, for a tenant.
     ///
     /// # Errors
     /// [`Full`] when too many wait.
     pub fn submit(&self, tenant: u64, requests: Vec<Request>) -> Result<Ticket, Full> {
-        if self.load.stopped() {
-            return Err(Full::Stopped);
-        }
         let count = requests.len();
-        let room = self.bounds.queued + self.bounds.running.saturating_sub(self.load.running());
-        let reserved = self
-            .load
-            .queued
-            .fetch_update(Relaxed, Relaxed, |queued| (queued + count <= room).then_some(queued + count));
-        if let Err(waiting) = reserved {
-            let rounds = waiting.div_ceil(self.bounds.running.max(1)) as u64;
-            let retry_after = Duration::from_micros(self.load.duration_us.load(Relaxed).saturating_mul(rounds));
-            return Err(Full::Queue {
-                waiting,
-                retry_after: retry_after.clamp(Duration::from_secs(1), Duration::from_secs(600)),
-            });
-        }
+        self.load.enter(count, &self.bounds)?;
         let first = self.next.fetch_add(count as u64, Relaxed);
         let numbers = first..first + count as u64;
         let (events, receiver) = unbounded_channel();
@@ -277,13 +205,13 @@ impl<R: Runner> Desk<R> {
                 Ok(Err(error)) => self.fail(&error.to_string()),
                 Err(_) => {
                     // What a panic has left behind is not to be trusted.
-                    self.load.stopped.store(true, Relaxed);
+                    self.load.stop();
                     self.fail("the engine stopped because of a mistake in it");
                     break;
                 }
             }
         }
-        self.load.stopped.store(true, Relaxed);
+        self.load.stop();
         self.fail("the model is being unloaded");
         while let Some(job) = self.queue.pop() {
             job.listener.end(Ended::Failed("the model is being unloaded".into()), Usage::default());
@@ -316,7 +244,7 @@ impl<R: Runner> Desk<R> {
             Command::Run(job) => self.queue.push(job.tenant, *job),
             Command::Cancel(number) => {
                 if let Some(job) = self.queue.take(|job| job.number == number) {
-                    self.load.queued.fetch_sub(1, Relaxed);
+                    self.load.leave();
                     job.listener.end(Ended::Cancelled, Usage::default());
                     return;
                 }
@@ -333,7 +261,7 @@ impl<R: Runner> Desk<R> {
     fn admit(&mut self) {
         while self.running.len() < self.bounds.running.max(1) {
             let Some(job) = self.queue.pop() else { return };
-            self.load.queued.fetch_sub(1, Relaxed);
+            self.load.leave();
             let Job { number, request, listener, .. } = job;
             match self.engine.add(request) {
                 Ok(id) => drop(self.running.insert(id, Running { number, listener, since: Instant::now() })),
@@ -368,7 +296,7 @@ impl<R: Runner> Desk<R> {
     }
 
     fn publish(&self) {
-        self.load.running.store(self.running.len(), Relaxed);
-        *self.load.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.engine.usage());
+        self.load.run(self.running.len());
+        self.load.publish(self.engine.usage());
     }
 }

@@ -2,30 +2,11 @@
 
 use crate::opening::threaded;
 use crate::{Error, model::locate};
-use argand_engine::{LoadOptions, Loading};
-use argand_graph::Pool;
+use argand_engine::{LoadError, LoadOptions, Loading, Task};
 use argand_hub::{Progress, Silent};
 use argand_models::encoder::Head;
-use argand_models::sentence::Sentence;
 use argand_text::{Sequence, Tokenizer};
 use std::path::Path;
-
-/// What an encoder is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
-    /// A vector for each text. How rows are pooled is said by the model's `modules.json`; without one their mean is taken,
-    /// unless another way is asked for.
-    Embed {
-        /// Another way than the model's own.
-        pool: Option<Pool>,
-    },
-    /// Words that were masked.
-    Fill,
-    /// Labels of texts or of their tokens.
-    Classify,
-    /// How relevant a text is to a question, the two read together.
-    Rerank,
-}
 
 /// A label, or a word, and how likely it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +61,8 @@ impl Encoder {
         options: &LoadOptions,
         loading: &mut dyn FnMut(Loading),
     ) -> Result<Self, Error> {
-        let options = LoadOptions { head: Some(head(path, task, options)?), ..threaded(options) };
+        let head = task.head(&options.open(path).map_err(LoadError::from)?)?;
+        let options = LoadOptions { head: Some(head), ..threaded(options) };
         let engine = argand_engine::Encoder::load(path, &options, loading)?;
         if task == Task::Rerank && engine.labels().len() != 1 {
             return Err(Error::NoReranker { labels: engine.labels().len() });
@@ -192,25 +174,6 @@ impl Encoder {
         let sequences = documents.iter().map(pair).collect::<Result<Vec<_>, Error>>()?;
         Ok(self.run(&sequences)?.concat())
     }
-}
-
-/// The head that a task needs.
-fn head(path: &Path, task: Task, options: &LoadOptions) -> Result<Head, Error> {
-    let checkpoint = options.open(path).map_err(argand_engine::LoadError::from)?;
-    let own = || argand_models::Model::open(&checkpoint, None)?.head();
-    Ok(match task {
-        Task::Embed { pool: Some(pool) } => Head::Sentence(Sentence::plain(pool)),
-        Task::Embed { pool: None } => {
-            let sentence = Sentence::read(&checkpoint).map_err(argand_engine::LoadError::from)?;
-            Head::Sentence(sentence.unwrap_or_else(|| Sentence::plain(Pool::Mean)))
-        }
-        Task::Fill => Head::Words,
-        Task::Rerank => Head::Sequence,
-        Task::Classify => match own().map_err(argand_engine::LoadError::from)? {
-            Head::Tokens => Head::Tokens,
-            _ => Head::Sequence,
-        },
-    })
 }
 
 pub(crate) fn choice(text: String, probability: f32) -> Choice {

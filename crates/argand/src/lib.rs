@@ -34,13 +34,13 @@ mod ocr;
 mod opening;
 
 pub use answer::{Answer, Timing};
-pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Usage};
+pub use argand_engine::{Finish, LoadOptions, Loading, LookupOptions, Sampling, Task, Usage};
 pub use argand_grammar::Grammar;
 pub use argand_graph::Pool;
 pub use argand_hub::{Progress, Silent};
 pub use argand_image::{Picture, Pixels, Place, open as open_picture};
 pub use argand_text::{ChatTemplate, Message, TemplateError};
-pub use encoder::{Choice, Encoder, Task, cosine, ranked};
+pub use encoder::{Choice, Encoder, cosine, ranked};
 pub use error::Error;
 pub use image::{ImageClassifier, Sense};
 pub use matcher::Matcher;

@@ -56,7 +56,7 @@ impl Asking {
     /// The caller may not use the model, or the model cannot read the conversation.
     pub async fn prompt(&self, app: &Arc<App>, caller: &Caller) -> Result<(Lease, Prompt), ApiError> {
         caller.sees(&app.models.canonical(&self.model)?)?;
-        let lease = app.models.get(&self.model).await?;
+        let lease = app.models.writer(&self.model).await?;
         let prompt = lease.writer.prompt(&self.conversation)?;
         Ok((lease, prompt))
     }

@@ -58,7 +58,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
     fields.done()?;
 
     caller.sees(&app.models.canonical(&model)?)?;
-    let lease = app.models.get(&model).await?;
+    let lease = app.models.writer(&model).await?;
     let texts = texts(&lease, prompt, echo)?;
     if texts.len() * n > MOST_CHOICES {
         return Err(ApiError::field(

@@ -4,8 +4,14 @@ mod admin;
 mod asking;
 mod chat;
 mod completions;
+mod decisions;
+mod embeddings;
 mod messages;
 mod models;
+mod moderations;
+mod questions;
+mod reading;
+mod rerank;
 mod responses;
 mod sampling;
 mod sse;
@@ -51,6 +57,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/responses/{id}", get(responses::retrieve).delete(responses::delete))
         .route("/v1/responses/{id}/cancel", post(responses::cancel))
         .route("/v1/responses/{id}/input_items", get(responses::input_items))
+        .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/rerank", post(rerank::create))
+        .route("/rerank", post(rerank::create))
+        .route("/v1/moderations", post(moderations::create))
+        .route("/v1/decisions", post(decisions::create))
         .route("/v1/images/generations", post(system::no_images))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 /// `GET /v1/models`.
 pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>) -> Answer {
+    app.models.look().await;
     let states = app.models.states();
     let mine = states.iter().filter(|state| caller.sees(&state.id).is_ok());
     let data: Vec<_> = mine.map(|state| state.openai(app.started())).collect();
@@ -21,6 +22,7 @@ pub async fn list(State(app): State<Arc<App>>, Extension(caller): Extension<Call
 pub async fn one(State(app): State<Arc<App>>, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Answer {
     let name = app.models.canonical(&id)?;
     caller.sees(&name)?;
+    app.models.look().await;
     let state = app.models.states().into_iter().find(|state| state.id == name);
     let state = state.ok_or_else(|| ApiError::no_model(&id, &app.models.names()))?;
     Ok(json(state.openai(app.started())))

@@ -17,7 +17,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     let parse = fields.take("parse_special")?.unwrap_or(true);
     fields.done()?;
     let lease = app.models.get(&app.models.or_first(model)?).await?;
-    let tokens = lease.writer.tokenizer.encode(&text, special, parse)?;
+    let tokens = lease.tokenizer().encode(&text, special, parse)?;
     Ok(json(json!({ "tokens": tokens })))
 }
 
@@ -28,5 +28,5 @@ pub async fn detokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     let tokens: Vec<u32> = fields.need("tokens")?;
     fields.done()?;
     let lease = app.models.get(&app.models.or_first(model)?).await?;
-    Ok(json(json!({ "content": lease.writer.tokenizer.decode(&tokens, false) })))
+    Ok(json(json!({ "content": lease.tokenizer().decode(&tokens, false) })))
 }
