@@ -70,7 +70,7 @@ impl Made {
         let checkpoint = options.open(path)?;
         let model = Model::open(&checkpoint, None)?;
         if both_ways(&model.graph) {
-            return Ok(match (model.head()?, label_names(model.facts()).len()) {
+            return Ok(match (model.head()?, label_names(model.facts())?.len()) {
                 (Head::Sequence, 1) => Made::Reads(Task::Rerank),
                 (Head::Sequence, _) => Made::Reads(Task::Classify),
                 (Head::Tokens, _) => Made::Other,

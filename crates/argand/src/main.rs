@@ -67,7 +67,7 @@ fn report(error: &anyhow::Error) -> u8 {
     if let Some(hint) = ui::hint(error) {
         eprintln!(" hint: {hint}");
     }
-    if error.is::<args::BadValue>() {
+    if error.is::<args::BadValue>() || error.downcast_ref().is_some_and(ledger::is_bad_value) {
         2
     } else if interrupt::raised() {
         130

@@ -11,6 +11,7 @@ mod draw;
 mod embed;
 mod eval;
 mod fill;
+mod key;
 mod map;
 mod ocr;
 mod quantize;
@@ -18,6 +19,7 @@ mod rerank;
 mod run;
 mod serve;
 mod store;
+mod usage;
 mod verify;
 
 use clap::Subcommand;
@@ -70,6 +72,11 @@ pub enum Command {
     Show(store::Show),
     /// Remove a model from this machine
     Rm(store::Rm),
+    /// Say who may ask a server, and how much
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Say what was used, and what it cost
+    Usage(usage::Usage),
 }
 
 impl Command {
@@ -98,6 +105,8 @@ impl Command {
             Self::List(c) => c.run(),
             Self::Show(c) => c.run(),
             Self::Rm(c) => c.run(),
+            Self::Key(c) => c.run(),
+            Self::Usage(c) => c.run(),
         }
     }
 }

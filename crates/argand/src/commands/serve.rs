@@ -1,6 +1,6 @@
 //! `argand serve`: models for everybody who has a key.
 
-use crate::{interrupt, models};
+use crate::{interrupt, ledger, models};
 use anyhow::{Context, Result};
 use argand::machine::Machine;
 use argand_server::{App, Config, Log, ModelConfig, Server};
@@ -126,13 +126,13 @@ fn size(text: &str) -> Result<u64, String> {
 async fn serve(config: Config) -> Result<()> {
     let _gentle = interrupt::gentle();
     let names: Vec<String> = config.models.iter().map(|model| model.name.clone()).collect();
-    let database = config.database.clone().map_or_else(crate::ledger::default_path, Ok)?;
-    let ledger = crate::ledger::open(&database, Some(config.listen.to_string())).await?;
-    let first = crate::ledger::first_key(&ledger).await?;
-    let server = Server::bind(App::new(config, ledger.clone())).await?;
+    let database = ledger::url(config.database.clone())?;
+    let books = ledger::serving(&database, config.listen.to_string()).await?;
+    let first = ledger::first_key(&books).await?;
+    let server = Server::bind(App::new(config, books.clone())).await?;
     let address = server.address();
     eprintln!("serving {} at http://{address}", names.join(", "));
-    eprintln!("keys and usage are in {database}");
+    eprintln!("keys and usage are in {}", ledger::shown(&database));
     match first {
         Some(secret) => {
             eprintln!("the first key, which is shown only now: {}", secret.text());
@@ -144,7 +144,7 @@ async fn serve(config: Config) -> Result<()> {
         None => eprintln!("`argand key create` makes another key"),
     }
     server.run(asked_to_stop()).await?;
-    ledger.close().await?;
+    books.close().await?;
     Ok(())
 }
 
