@@ -35,6 +35,20 @@ class Lite(nn.Module):
         return self.classifier(self.head(x).mean((2, 3)))
 
 
+LITE_PARTS = {"_expand_conv": "expand.1", "_bn0": "expand.2", "_depthwise_conv": "depthwise.1", "_bn1": "depthwise.2"}
+LITE_PARTS |= {"_project_conv": "project.1", "_bn2": "project.2"}
+LITE_WHOLE = {"_conv_stem": "stem.1", "_bn0": "stem.2", "_conv_head": "head.1", "_bn1": "head.2", "_fc": "classifier"}
+
+
+def lite_name(name):
+    """The name that a stored weight of EfficientNet-Lite has in `networks.Lite`."""
+    if name.startswith("_blocks."):
+        _, number, part, rest = name.split(".", 3)
+        return f"blocks.{number}.{LITE_PARTS[part]}.{rest}"
+    part, rest = name.split(".", 1)
+    return f"{LITE_WHOLE[part]}.{rest}"
+
+
 class Same(nn.Module):
     """Zeros around a picture so that the output has ceil(size / stride) pixels, the odd one at the end."""
 

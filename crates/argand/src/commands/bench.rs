@@ -1,6 +1,8 @@
 //! `argand bench`: how fast a model runs, and how close that is to this machine's limits.
 
 mod encoder;
+mod items;
+mod network;
 
 use crate::args::{BadValue, LoadArgs};
 use crate::opened::Opened;
@@ -21,11 +23,13 @@ use std::time::Instant;
 #[command(
     after_help = "Tests are named as in llama-bench: pp512 is a prompt of 512 tokens, tg128 generates 128 tokens one
 by one, tg128x8 does so for 8 sequences together (their tokens are added up). Of an encoder enc128x32
-is 32 texts of 128 tokens. Each is run once to warm up, then --reps times.
+is 32 texts of 128 tokens, of a network pic8 is 8 pictures together and seq100x16 16 sequences of 100
+frames. Each is run once to warm up, then --reps times.
 
 Examples:
   argand bench smollm2
   argand bench model.gguf --pp 128,512 --tg 64 --batch 1,8,32 --reps 3
+  argand bench ./resnet-50 --pic 1,32
   argand bench model.gguf --plain | awk '/^tg/ {print $2}'"
 )]
 pub struct Bench {
@@ -43,7 +47,14 @@ pub struct Bench {
     batch: Vec<usize>,
     /// Of an encoder, numbers of tokens and of texts that are read together
     #[arg(long, value_name = "TOKENSxTEXTS", value_delimiter = ',', default_value = "128x32,16x1")]
-    enc: Vec<encoder::Texts>,
+    enc: Vec<encoder::Shape>,
+    /// Of a network that sees, numbers of pictures that are looked at together
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,8",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pic: Vec<usize>,
+    /// Of a recurrent network, numbers of frames and of sequences that go together
+    #[arg(long, value_name = "FRAMESxSEQUENCES", value_delimiter = ',', default_value = "100x1,100x16")]
+    seq: Vec<encoder::Shape>,
     /// How often each test is measured
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     reps: u32,
@@ -145,8 +156,12 @@ impl Bench {
         let found = models::ready(&self.model)?;
         let mut options = self.load.options()?.load;
         let opened = Opened::at(&found.path, options.config.as_ref())?;
-        if argand_engine::both_ways(&opened.model(None)?.graph) {
+        let graph = opened.model(None)?.graph;
+        if argand_engine::both_ways(&graph) {
             return encoder::run(&self, &found.path);
+        }
+        if network::given(&graph) {
+            return network::run(&self, &found.path);
         }
         let wanted = "a measure of that is not there yet; `argand run --stats` tells its speed";
         models::continues(&found.path, &options, wanted)?;
