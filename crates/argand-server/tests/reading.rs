@@ -42,7 +42,8 @@ struct Running {
 impl Running {
     async fn start() -> Running {
         let place = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&format!("sqlite:{}", place.path().join("ledger.db").display()), Options::default());
+        let database = place.path().join("ledger.db").display().to_string();
+        let ledger = Ledger::open(&database, Options::default());
         let ledger = ledger.await.unwrap();
         let scopes = [Scope::Inference, Scope::Embeddings].into();
         let key = NewKey { name: "test".into(), scopes, ..NewKey::default() };
