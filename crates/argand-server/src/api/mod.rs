@@ -75,7 +75,11 @@ pub fn router(app: Arc<App>) -> Router {
             if let Some(page) = pages::find(request.uri().path()) {
                 return match *request.method() {
                     Method::GET | Method::HEAD => Ok(page),
-                    _ => Err(wrong_method(&request)),
+                    _ => {
+                        let mut response = wrong_method(&request).into_response();
+                        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+                        Ok(response)
+                    }
                 };
             }
             Err(ApiError::not_found(format!("there is no {}", request.uri().path())))
