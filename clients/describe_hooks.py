@@ -6,6 +6,7 @@ import schemathesis
 
 MODEL = os.environ.get("ARGAND_MODEL", "")
 BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+NEEDED = {"/v1/chat/completions": "max_tokens", "/v1/responses": "max_output_tokens"}
 
 
 def whole(value):
@@ -18,18 +19,19 @@ def whole(value):
 
 
 @schemathesis.hook
-def map_body(context, body):
+def before_call(context, case, kwargs):
+    body = case.body
     if not isinstance(body, dict):
-        return body
-    body, path = whole(body), context.operation.path
-    if isinstance(body.get("model"), str) and body["model"] and path.startswith(("/v1/", "/tokenize", "/detokenize")):
+        return
+    body = whole(body)
+    if isinstance(body.get("model"), str) and body["model"]:
         body["model"] = MODEL
     for bound in BOUNDS:
-        if type(body.get(bound)) is int and body[bound] > 4:
+        # What lies outside of the allowed range stays there.
+        if type(body.get(bound)) is int and 4 < body[bound] < 2**64:
             body[bound] = 4
-    if type(body.get("n")) is int and body["n"] > 2:
-        body["n"] = min(body["n"], 2) if body["n"] <= 16 else body["n"]
-    missing = {"/v1/chat/completions": "max_tokens", "/v1/responses": "max_output_tokens"}.get(path)
-    if missing and not any(bound in body for bound in BOUNDS):
-        body[missing] = 4
-    return body
+    if type(body.get("n")) is int and 2 < body["n"] <= 16:
+        body["n"] = 2
+    if case.operation.path in NEEDED and all(body.get(bound) is None for bound in BOUNDS):
+        body[NEEDED[case.operation.path]] = 4
+    case.body = body

@@ -137,6 +137,9 @@ async fn check(app: &App, request: &mut Request) -> Result<(), ApiError> {
         return Ok(());
     }
     let idempotency = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).map(str::to_string);
+    if idempotency.as_ref().is_some_and(|key| !(1..=255).contains(&key.len())) {
+        return Err(ApiError::bad("Idempotency-Key needs 1 to 255 bytes"));
+    }
     let caller = app.authenticate(secret(request.headers())?, idempotency).await?;
     if let Some(scope) = scope(path) {
         caller.permits(scope)?;
