@@ -59,9 +59,9 @@ def test_messages(options, model):
 
 def test_responses(options, model):
     answer = litellm.responses(
-        model=f"openai/{model}", input="Hello.", api_base=f"{URL}/v1", api_key=KEY, max_output_tokens=8, timeout=SECONDS
+        model=f"openai/{model}", input="Hello.", api_base=f"{URL}/v1", api_key=KEY, max_output_tokens=16, timeout=SECONDS
     )
-    assert answer.output[0].content[0].text and answer.usage.output_tokens == 8
+    assert answer.output[0].content[0].text and answer.usage.output_tokens <= 16
 
 
 def test_async(options):
