@@ -2,6 +2,7 @@
 
 use crate::load::Full;
 use argand_engine::AddError;
+use argand_engine::sampler::SamplingError;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -161,6 +162,9 @@ impl From<AddError> for ApiError {
             AddError::PromptTooLong { .. } | AddError::PromptNeedsPages { .. } | AddError::SourceTooLong { .. } => {
                 Self::field("messages", message).with_code("context_length_exceeded")
             }
+            AddError::Token { .. } | AddError::EmptyPrompt => Self::field("prompt", message),
+            AddError::Sampling(SamplingError::BiasToken { .. }) => Self::field("logit_bias", message),
+            AddError::Sampling(SamplingError::Range { name, .. }) => Self::field(name, message),
             _ => Self::bad(message),
         }
     }

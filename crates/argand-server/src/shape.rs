@@ -25,7 +25,7 @@ pub enum Shape {
     Lark(String),
 }
 
-/// The grammar of an answer; none where anything goes. `thinking` says that thoughts come first.
+/// The grammar of an answer; none where anything goes. `thinking` says that thoughts come first; `field` is where the shape was said.
 ///
 /// # Errors
 /// Two things are asked for that exclude each other.
@@ -36,6 +36,7 @@ pub fn grammar(
     parallel: bool,
     dialect: Dialect,
     thinking: bool,
+    field: &str,
 ) -> Result<Option<Grammar>, ApiError> {
     let called = match choice {
         _ if tools.is_empty() => None,
@@ -65,7 +66,7 @@ pub fn grammar(
         }
         (Some(_), _) => {
             let message = "an answer cannot be both of a given form and a call of a tool; send tool_choice \"none\" or leave the form out";
-            return Err(ApiError::field("response_format", message));
+            return Err(ApiError::field(field, message));
         }
     };
     Ok(Some(if thinking { grammar.after("</think>") } else { grammar }))
@@ -75,7 +76,7 @@ pub fn grammar(
 ///
 /// # Errors
 /// It cannot be followed, or costs too much.
-pub async fn compile(lease: &Lease, grammar: Grammar) -> Result<Compiled, ApiError> {
+pub async fn compile(lease: &Lease, grammar: Grammar, field: &str) -> Result<Compiled, ApiError> {
     let lease = lease.clone();
     // It may take seconds, which nobody else should wait for.
     let compiled = tokio::task::spawn_blocking(move || lease.grammars()?.compile(&grammar)).await;
@@ -84,6 +85,6 @@ pub async fn compile(lease: &Lease, grammar: Grammar) -> Result<Compiled, ApiErr
         GrammarError::Busy { .. } => ApiError::busy(error.to_string(), Duration::from_secs(1)),
         GrammarError::Tokenizer(_) | GrammarError::Machine(_) => ApiError::internal(error.to_string()),
         GrammarError::Tool { .. } | GrammarError::UnknownTool { .. } => ApiError::field("tools", error.to_string()),
-        _ => ApiError::field("response_format", error.to_string()).with_code("invalid_schema"),
+        _ => ApiError::field(field, error.to_string()).with_code("invalid_schema"),
     })
 }

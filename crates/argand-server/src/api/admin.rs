@@ -97,10 +97,18 @@ pub struct Asked {
 
 /// `GET /admin/v1/usage?from=&to=&by=`.
 pub async fn usage(State(app): State<Arc<App>>, Query(asked): Query<Asked>) -> Answer {
-    let time = |text: Option<String>| text.map(|text| text.parse::<Time>()).transpose();
+    let time = |name: &str, text: Option<String>| {
+        let parsed = text.map(|text| text.parse::<Time>()).transpose();
+        parsed.map_err(|error| ApiError::field(name, format!("{name}: {error}")))
+    };
     let by: By = asked.by.as_deref().unwrap_or("day").parse()?;
-    let filter =
-        Filter { from: time(asked.from)?, to: time(asked.to)?, key: asked.key, model: asked.model, endpoint: None };
+    let filter = Filter {
+        from: time("from", asked.from)?,
+        to: time("to", asked.to)?,
+        key: asked.key,
+        model: asked.model,
+        endpoint: None,
+    };
     let lines = app.ledger.report(&filter, &[by]).await?;
     let names: BTreeMap<String, String> = match by {
         By::Key => app.ledger.keys().await?.into_iter().map(|key| (key.id, key.name)).collect(),

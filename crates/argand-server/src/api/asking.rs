@@ -33,8 +33,8 @@ pub struct Asking {
     pub choice: ToolChoice,
     /// Whether several may be called at once.
     pub parallel: bool,
-    /// What the answer has to look like.
-    pub shape: Shape,
+    /// What the answer has to look like, and the field that says so.
+    pub shape: (Shape, &'static str),
     /// How tokens are chosen.
     pub choosing: Choosing,
     /// Most tokens of an answer.
@@ -71,9 +71,11 @@ impl Asking {
         }
         let (lease, prompt) = self.prompt(app, caller).await?;
         let (tools, dialect) = (&self.conversation.tools, lease.writer.dialect());
-        let grammar = grammar(&self.shape, tools, &self.choice, self.parallel, dialect, prompt.speech.is_thinking())?;
+        let (shape, field) = &self.shape;
+        let thinking = prompt.speech.is_thinking();
+        let grammar = grammar(shape, tools, &self.choice, self.parallel, dialect, thinking, field)?;
         let compiled = match grammar {
-            Some(grammar) => Some(compile(&lease, grammar).await?),
+            Some(grammar) => Some(compile(&lease, grammar, field).await?),
             None => None,
         };
         let answers = self.hand_over(app, caller, &lease, prompt, compiled).await?;

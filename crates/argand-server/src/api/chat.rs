@@ -101,7 +101,7 @@ fn read(mut fields: Fields) -> Result<(Asking, Wish), ApiError> {
 }
 
 /// Reads `response_format`, or `structured_outputs`, which vLLM has for what OpenAI has no words for.
-fn shape(fields: &mut Fields) -> Result<Shape, ApiError> {
+fn shape(fields: &mut Fields) -> Result<(Shape, &'static str), ApiError> {
     if let Some(mut wanted) = fields.object("structured_outputs")? {
         let shapes = [
             wanted.take("json")?.map(Shape::Schema),
@@ -112,14 +112,14 @@ fn shape(fields: &mut Fields) -> Result<Shape, ApiError> {
         wanted.done()?;
         let mut shapes = shapes.into_iter().flatten();
         return match (shapes.next(), shapes.next()) {
-            (Some(shape), None) => Ok(shape),
+            (Some(shape), None) => Ok((shape, "structured_outputs")),
             _ => Err(ApiError::field(
                 "structured_outputs",
                 "structured_outputs needs one of json, regex, choice, grammar",
             )),
         };
     }
-    let Some(mut format) = fields.object("response_format")? else { return Ok(Shape::Free) };
+    let Some(mut format) = fields.object("response_format")? else { return Ok((Shape::Free, "response_format")) };
     let kind: String = format.need("type")?;
     let shape = match kind.as_str() {
         "text" => Shape::Free,
@@ -142,7 +142,7 @@ fn shape(fields: &mut Fields) -> Result<Shape, ApiError> {
         }
     };
     format.done()?;
-    Ok(shape)
+    Ok((shape, "response_format"))
 }
 
 /// What the template is told beside the messages.

@@ -69,7 +69,7 @@ fn read(mut fields: Fields, answers: bool) -> Result<(Asking, bool), ApiError> {
     }
     let tools = tools(fields.take("tools")?.unwrap_or_default())?;
     let (choice, parallel) = choice(&mut fields, &tools)?;
-    let shape = shape(&mut fields)?;
+    let shape = (shape(&mut fields)?, "output_config.format.schema");
     let mut choosing = Choosing::read(&mut fields)?;
     choosing.stop.extend(stop(&mut fields, "stop_sequences")?);
     let mut variables = Map::new();

@@ -22,7 +22,8 @@ use crate::tools::{Call, Tool, ToolChoice};
 use argand_text::Message;
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,16 +99,51 @@ pub async fn cancel(
     Err(ApiError::bad("only background responses can be cancelled; close the connection to end others"))
 }
 
+/// Which items of a list are wanted.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    order: Option<String>,
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Page {
+    /// The items, and whether there are more. The newest come first unless asked for otherwise.
+    fn of(&self, mut items: Vec<Json>) -> Result<(Vec<Json>, bool), ApiError> {
+        match self.order.as_deref().unwrap_or("desc") {
+            "asc" => {}
+            "desc" => items.reverse(),
+            order => return Err(ApiError::field("order", format!("order is {order:?}, expected asc or desc"))),
+        }
+        if let Some(after) = &self.after {
+            let at = items.iter().position(|item| item["id"] == after.as_str());
+            let at = at.ok_or_else(|| {
+                ApiError::field("after", format!("after names {after:?}, which is none of the items"))
+            })?;
+            items.drain(..=at);
+        }
+        let limit = self.limit.unwrap_or(20);
+        if !(1..=100).contains(&limit) {
+            return Err(ApiError::field("limit", format!("limit is {limit}, expected 1 to 100")));
+        }
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+}
+
 /// `GET /v1/responses/{id}/input_items`.
 pub async fn input_items(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    Query(page): Query<Page>,
 ) -> Answer {
     let one = app.responses.find(caller.tenant(), &id)?;
+    let (items, more) = page.of(one.input)?;
     let ids = |at: Option<&Json>| at.map_or(Json::Null, |item| item["id"].clone());
-    let (first, last) = (ids(one.input.first()), ids(one.input.last()));
-    Ok(json(json!({ "object": "list", "data": one.input, "first_id": first, "last_id": last, "has_more": false })))
+    let (first, last) = (ids(items.first()), ids(items.last()));
+    Ok(json(json!({ "object": "list", "data": items, "first_id": first, "last_id": last, "has_more": more })))
 }
 
 /// `POST /v1/responses/input_tokens`.
@@ -199,8 +235,8 @@ fn read(app: &App, caller: &Caller, mut fields: Fields) -> Result<(Asking, Wish)
             input.push(json!({ "id": new_id("msg_"), "type": "message", "role": "user", "content": content }));
         }
         Json::Array(items) => input.extend(items.into_iter().map(|mut item| {
-            if item["id"].is_null() && item.is_object() {
-                item["id"] = new_id("item_").into();
+            if item.is_object() {
+                complete(&mut item);
             }
             item
         })),
@@ -261,6 +297,7 @@ fn read(app: &App, caller: &Caller, mut fields: Fields) -> Result<(Asking, Wish)
         "max_tool_calls": null, "safety_identifier": null, "prompt_cache_key": null,
     });
     let conversation = Conversation { messages, tools, variables };
+    let shape = (shape, "text.format.schema");
     let (n, ignore_eos, endpoint) = (1, false, "responses");
     let asking = Asking {
         model,
@@ -276,6 +313,22 @@ fn read(app: &App, caller: &Caller, mut fields: Fields) -> Result<(Asking, Wish)
         endpoint,
     };
     Ok((asking, Wish { stream, store, input, echo }))
+}
+
+/// Adds what an item may leave out, so that it is given back as clients expect it.
+fn complete(item: &mut Json) {
+    if item["id"].is_null() {
+        item["id"] = new_id("item_").into();
+    }
+    if item["type"].is_null() {
+        item["type"] = "message".into();
+    }
+    if item["type"] == "message"
+        && let Some(text) = item["content"].as_str()
+    {
+        let kind = if item["role"] == "assistant" { "output_text" } else { "input_text" };
+        item["content"] = json!([{ "type": kind, "text": text }]);
+    }
 }
 
 /// Adds what an item says to a conversation.
