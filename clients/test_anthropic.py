@@ -174,6 +174,7 @@ def test_a_request_has_a_name(tell):
     assert tell(max_tokens=1)._request_id
 
 
+@pytest.mark.alone
 def test_whoever_leaves_early_is_not_served_on(tell, admin):
     stream = tell("Count.", stream=True, max_tokens=5000)
     next(iter(stream))

@@ -197,6 +197,7 @@ def test_a_request_has_a_name(client, model):
     assert raw.headers["content-type"].startswith("application/json")
 
 
+@pytest.mark.alone
 def test_a_client_that_does_not_wait(client, model, admin):
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).chat.completions.create(

@@ -17,6 +17,7 @@ def test_the_document_is_served(http):
     assert http.get("/openapi.json").json() == DOCUMENT
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_schemathesis(model, tmp_path):
     file = tmp_path / "openapi.json"

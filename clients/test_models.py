@@ -42,7 +42,7 @@ def test_health(http, path):
 def test_metrics(http):
     answer = http.get("/metrics")
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
-    assert "argand_generated_tokens_total{" in answer.text
+    assert "argand_start_time_seconds{" in answer.text and "# TYPE argand_generated_tokens_total counter" in answer.text
 
 
 def test_pages(http):

@@ -278,6 +278,7 @@ def test_no_http_at_all():
     assert is_alive()
 
 
+@pytest.mark.alone
 def test_readers_who_do_not_read(admin):
     """Answers that nobody takes hold nothing up, and are not computed for ever."""
     body = json.dumps({
@@ -293,6 +294,7 @@ def test_readers_who_do_not_read(admin):
         assert is_alive()
 
 
+@pytest.mark.alone
 def test_two_thousand_connections():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2500:

@@ -102,6 +102,7 @@ def test_the_client_adds_up(client, model):
     assert final.choices[0].message.content == "red, green and blue"
 
 
+@pytest.mark.alone
 def test_whoever_leaves_early_is_not_served_on(say, admin):
     before = admin.state()["requests"]["total"]
     stream = say("Count to a thousand.", stream=True, max_tokens=5000, extra_body={"ignore_eos": True})

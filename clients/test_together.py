@@ -66,6 +66,7 @@ def test_an_async_stream(model):
     asyncio.run(read())
 
 
+@pytest.mark.alone
 def test_an_async_task_is_cancelled(model, admin):
     async def cancel():
         async with async_client() as client:
@@ -150,6 +151,7 @@ def test_usage_is_what_the_books_say(admin, model):
     assert {name: books[name] for name in told} == told
 
 
+@pytest.mark.alone
 def test_what_was_left_is_in_the_books(admin, model):
     """A client that goes away pays for what was computed: at least what it saw, at most what it asked for."""
     key = admin.make_key()
@@ -171,6 +173,7 @@ def test_what_was_left_is_in_the_books(admin, model):
     assert books["requests"] == 6 and seen <= books["output"] < 6 * 400 and books["input"] > 0
 
 
+@pytest.mark.alone
 def test_metrics_are_what_the_books_say(admin, http, model):
     def counters():
         lines = http.get("/metrics").text.splitlines()
