@@ -128,8 +128,9 @@ async fn serve(config: Config) -> Result<()> {
     let names: Vec<String> = config.models.iter().map(|model| model.name.clone()).collect();
     let database = ledger::url(config.database.clone())?;
     let books = ledger::serving(&database, config.listen.to_string()).await?;
-    let first = ledger::first_key(&books).await?;
     let server = Server::bind(App::new(config, books.clone())).await?;
+    // Only now: a key that nobody was shown would be lost.
+    let first = ledger::first_key(&books).await?;
     let address = server.address();
     eprintln!("serving {} at http://{address}", names.join(", "));
     eprintln!("keys and usage are in {}", ledger::shown(&database));
