@@ -215,7 +215,10 @@ impl Revoke {
         let key = self.ledger.with(async |ledger| Ok(ledger.revoke_key(&self.id).await?))?;
         match self.json {
             true => shown(&key, true),
-            false => Ok(eprintln!("{} ({}) is revoked; running servers see it within a second", key.id, key.name)),
+            false => {
+                eprintln!("{} ({}) is revoked; running servers see it within a second", key.id, key.name);
+                Ok(())
+            }
         }
     }
 }
