@@ -56,13 +56,16 @@ fn parts(value: Json) -> Result<Vec<Input>, ApiError> {
             false => Ok(inputs),
         };
     }
-    let text = |(i, part): (usize, &Json)| match (part["type"].as_str(), part["text"].as_str()) {
-        (Some("text"), Some(text)) => Ok(text.to_string()),
-        (Some("image_url"), _) => {
-            let message = format!("input[{i}] is a picture, and classifiers here read text only");
-            Err(ApiError::field("input", message).with_code("unsupported_content"))
+    let text = |(i, part): (usize, &Json)| {
+        let mut fields = Fields::of(part.clone(), &format!("input[{i}]"))?;
+        let kind: String = fields.need("type")?;
+        if kind != "text" {
+            let message = format!("input[{i}] is of type {kind:?}, and classifiers here read text only");
+            return Err(ApiError::field("input", message).with_code("unsupported_content"));
         }
-        _ => Err(ApiError::field("input", format!("input[{i}] is no part of type text, as the others are"))),
+        let text: String = fields.need("text")?;
+        fields.done()?;
+        Ok(text)
     };
     let texts = list.iter().enumerate().map(text).collect::<Result<Vec<_>, _>>()?;
     inputs(texts.join("\n").into(), "input")
@@ -108,8 +111,14 @@ mod tests {
         assert_eq!(parts(json!(["a", "b"])), Ok(vec![text("a"), text("b")]));
         let picture = json!([{ "type": "image_url", "image_url": { "url": "data:" } }]);
         assert_eq!(parts(picture).expect_err("a picture").code, Some("unsupported_content"));
-        for bad in [json!([1]), json!([{ "type": "text" }]), json!([{ "type": "text", "text": "a" }, "b"]), json!({})] {
-            assert_eq!(parts(bad.clone()).expect_err("bad").param.as_deref(), Some("input"), "{bad}");
+        for (bad, param) in [
+            (json!([1]), "input"),
+            (json!([{ "type": "text" }]), "input[0].text"),
+            (json!([{ "type": "text", "text": "a", "colour": 1 }]), "input[0].colour"),
+            (json!([{ "type": "text", "text": "a" }, "b"]), "input[1]"),
+            (json!({}), "input"),
+        ] {
+            assert_eq!(parts(bad.clone()).expect_err("bad").param.as_deref(), Some(param), "{bad}");
         }
     }
 }
