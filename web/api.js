@@ -26,6 +26,13 @@ function read() {
   }
 }
 
+/** A link may bring the key, as `argand serve` prints one. It leaves the address at once, which others see over a shoulder. */
+const brought = /^#key=(.+)$/.exec(location.hash);
+if (brought) {
+  key.set(decodeURIComponent(brought[1]));
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
 /** What went wrong. `status` is 0 when no answer came at all. */
 export class ApiError extends Error {
   constructor(message, { status = 0, type = null, code = null, retryAfter = null, partial = false } = {}) {

@@ -185,3 +185,12 @@ def the_policy_allows_no_inline_code(desk):
     assert page.evaluate("window.inline") is None
     assert any("Content Security Policy" in line for line in desk.said)
     desk.expected = ["Content Security Policy"]
+
+
+@test
+def a_link_brings_the_key_and_forgets_it(desk):
+    page = desk.open()
+    page.goto(f"{desk.url}/#key=test-key")
+    expect(page.locator("#model option")).not_to_have_count(0)
+    assert page.url == desk.url + "/", page.url
+    assert page.evaluate("localStorage.getItem('argand.key')") == "test-key"
