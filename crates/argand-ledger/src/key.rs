@@ -20,7 +20,7 @@ pub enum Scope {
     Inference,
     /// To turn texts into vectors, and to order them.
     Embeddings,
-    /// To see the usage of this key.
+    /// To see what a server does as a whole: its metrics.
     Usage,
     /// To manage keys, prices and models, and to see all usage.
     Admin,

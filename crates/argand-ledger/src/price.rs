@@ -62,7 +62,7 @@ pub struct PriceLine {
     /// Name of a model, or a pattern in which `*` stands for any letters.
     pub model: String,
     /// What a million of each unit costs, by its word. Where there is no price for `cached_input` that of `input` counts, and for
-    /// `reasoning` that of `output`. Of any other unit without a price nothing can be said: the cost is absent. What is
+    /// `reasoning` that of `output`; a request in itself is free. Of any other unit without a price nothing can be said: the cost is absent. What is
     /// free has the price `"0"`.
     pub per_million: BTreeMap<String, Price>,
 }
@@ -73,6 +73,7 @@ impl PriceLine {
         named(unit).or_else(|| match unit {
             Unit::CachedInput => named(Unit::Input),
             Unit::Reasoning => named(Unit::Output),
+            Unit::Requests => Some(Price(0)),
             _ => None,
         })
     }

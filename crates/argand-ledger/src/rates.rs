@@ -66,6 +66,8 @@ impl Rates {
     /// Notes a request that was let in; its number.
     pub(crate) fn enter(&mut self, key: &str, now: Time, tokens: i64) -> u64 {
         self.serial += 1;
+        // Keys without a limit are asked by nobody else what they did.
+        self.recent(key, now);
         let entry = Entry { serial: self.serial, at: now, tokens };
         self.keys.entry(key.to_owned()).or_default().push_back(entry);
         self.serial

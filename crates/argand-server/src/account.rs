@@ -10,6 +10,7 @@ use argand_ledger::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 /// Who asks, by the key that was sent.
@@ -32,7 +33,7 @@ impl Caller {
 
     /// A number for the key: each waits in a line of its own, and shares no prefixes with others.
     pub fn tenant(&self) -> u64 {
-        // The same in all processes and versions; it need not resist anybody, because ids of keys are made here.
+        // It need not resist anybody, because ids of keys are made here.
         let mut hasher = DefaultHasher::new();
         self.key.id.hash(&mut hasher);
         hasher.finish()
@@ -68,7 +69,9 @@ impl Caller {
         let request =
             Request { id, model: model.into(), endpoint: endpoint.into(), at: self.ledger.clock().now(), hold };
         match self.ledger.reserve(&self.key.id, request).await? {
-            Reserved::Held(held) => Ok(Hold { held: Arc::new(held), ledger: self.ledger.clone() }),
+            Reserved::Held(held) => {
+                Ok(Hold { held: Arc::new(held), ledger: self.ledger.clone(), noting: Arc::default() })
+            }
             Reserved::Running => Err(conflict("a request with this Idempotency-Key is still running")),
             Reserved::Settled(_) => Err(conflict(
                 "a request with this Idempotency-Key was answered and charged before; answers are not kept, so send another key",
@@ -86,6 +89,8 @@ fn conflict(message: &str) -> ApiError {
 pub struct Hold {
     held: Arc<Held>,
     ledger: Ledger,
+    /// Whether a note is under way.
+    noting: Arc<AtomicBool>,
 }
 
 impl Hold {
@@ -104,10 +109,17 @@ impl Hold {
         // Dropping it without progress frees it.
     }
 
-    /// What has been done so far; that is charged if this process dies.
-    pub async fn note(&self, total: &Total) {
-        // If it cannot be noted now the next note may be; the end is settled in any case.
-        let _ = self.ledger.progress(&[(&*self.held, units(total))]).await;
+    /// What has been done so far; that is charged if this process dies. Nobody waits for it, and one at a time is under way.
+    pub fn note(&self, total: &Total) {
+        if *total == Total::default() || self.noting.swap(true, SeqCst) {
+            return;
+        }
+        let (hold, units) = (self.clone(), units(total));
+        tokio::spawn(async move {
+            // If it cannot be noted now the next note may be; the end is settled in any case.
+            let _ = hold.ledger.progress(&[(&*hold.held, units)]).await;
+            hold.noting.store(false, SeqCst);
+        });
     }
 
     /// Puts on record what was done, and says what it costs.

@@ -201,8 +201,7 @@ impl Drive {
             let heard = tokio::select! {
                 heard = self.ticket.next() => heard,
                 _ = notes.tick() => {
-                    let so_far = self.so_far();
-                    hold.note(&so_far).await;
+                    hold.note(&self.so_far());
                     continue;
                 }
                 () = self.out.closed(), if !leaving => {
@@ -234,6 +233,11 @@ impl Drive {
                     }
                 }
             }
+        }
+        if failure.is_none() && outcome == Outcome::Finished && self.listeners.iter().any(|one| one.ended.is_none()) {
+            // The worker is gone without a word.
+            failure = Some(ApiError::unavailable("the model has stopped after a failure"));
+            outcome = Outcome::Failed;
         }
         let Drive { app, lease, ticket, out, listeners, mut total, each, endpoint, started, first } = self;
         drop(ticket);

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 /// A server's state.
 pub struct App {
     pub(crate) config: Config,
-    pub(crate) models: Models,
+    pub(crate) models: Arc<Models>,
     pub(crate) metrics: Metrics,
     pub(crate) tasks: Tasks,
     pub(crate) ledger: Ledger,
@@ -27,7 +27,7 @@ pub struct App {
 impl App {
     /// A server that is not ready yet.
     pub fn new(config: Config, ledger: Ledger) -> Arc<App> {
-        let models = Models::new(&config.models, config.memory_bytes, config.log);
+        let models = Arc::new(Models::new(&config.models, config.memory_bytes, config.log));
         Arc::new(App {
             models,
             config,

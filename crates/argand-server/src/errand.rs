@@ -117,7 +117,7 @@ async fn carry_out<T, W: Future<Output = Result<T, ApiError>>>(
         let why = tokio::select! {
             result = &mut work => break result,
             _ = notes.tick() => {
-                hold.note(&tally.total()).await;
+                hold.note(&tally.total());
                 continue;
             }
             () = out.closed(), if going => (Outcome::Cancelled, ApiError::bad("the client has gone")),

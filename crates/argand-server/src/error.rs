@@ -59,8 +59,9 @@ impl ApiError {
     }
 
     /// There is no such model.
-    pub fn no_model(name: &str, known: &[String]) -> Self {
-        let message = format!("there is no model {name:?} here; there are: {}", known.join(", "));
+    pub fn no_model(name: &str) -> Self {
+        // Others may have models that this key is not to know of.
+        let message = format!("there is no model {name:?} here; GET /v1/models lists those that your key may use");
         let error = ApiError { code: Some("model_not_found"), ..Self::not_found(message) };
         ApiError { param: Some("model".into()), ..error }
     }

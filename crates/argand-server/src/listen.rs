@@ -37,14 +37,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address of the configuration.
+    /// Takes an address.
     ///
     /// # Errors
     /// [`ServeError::Listen`].
-    pub async fn bind(app: Arc<App>) -> Result<Server, ServeError> {
-        let address = app.config.listen;
-        let wrong = |error| ServeError::Listen { address, error };
-        let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    pub async fn take(address: SocketAddr) -> Result<TcpListener, ServeError> {
+        TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
+    }
+
+    /// A server at an address that was taken.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub fn at(listener: TcpListener, app: Arc<App>) -> Result<Server, ServeError> {
+        let wrong = |error| ServeError::Listen { address: app.config.listen, error };
         let address = listener.local_addr().map_err(wrong)?;
         Ok(Server { app, listener, address })
     }

@@ -151,11 +151,6 @@ impl Models {
         }
     }
 
-    /// Names of all.
-    pub fn names(&self) -> Vec<String> {
-        self.entries.iter().map(|entry| entry.config.name.clone()).collect()
-    }
-
     /// The name of the model that is called `name`, or has it as another name.
     ///
     /// # Errors
@@ -181,14 +176,21 @@ impl Models {
     fn entry(&self, name: &str) -> Result<&Entry, ApiError> {
         let named =
             |entry: &&Entry| entry.config.name == name || entry.config.aliases.iter().any(|alias| alias == name);
-        self.entries.iter().find(named).ok_or_else(|| ApiError::no_model(name, &self.names()))
+        self.entries.iter().find(named).ok_or_else(|| ApiError::no_model(name))
     }
 
     /// A model, loaded if it has to be.
     ///
     /// # Errors
     /// There is no such model, it cannot be loaded, or there is no room for it.
-    pub async fn get(&self, name: &str) -> Result<AnyLease, ApiError> {
+    pub async fn get(self: &Arc<Self>, name: &str) -> Result<AnyLease, ApiError> {
+        // Whoever asks may go away; a model that is being loaded is loaded all the same, and once.
+        let (models, name) = (Arc::clone(self), name.to_string());
+        let task = tokio::spawn(async move { models.obtain(&name).await });
+        task.await.unwrap_or_else(|_| Err(ApiError::internal("a mistake of the server; its log says more")))
+    }
+
+    async fn obtain(&self, name: &str) -> Result<AnyLease, ApiError> {
         let entry = self.entry(name)?;
         entry.see(|seen| seen.last_used = Some((Instant::now(), crate::metrics::now())));
         let mut slot = entry.loaded.lock().await;
@@ -234,7 +236,7 @@ impl Models {
     ///
     /// # Errors
     /// As [`Models::get`]; or it only reads.
-    pub async fn writer(&self, name: &str) -> Result<Lease, ApiError> {
+    pub async fn writer(self: &Arc<Self>, name: &str) -> Result<Lease, ApiError> {
         self.get(name).await?.writer()
     }
 
@@ -242,7 +244,7 @@ impl Models {
     ///
     /// # Errors
     /// As [`Models::get`]; or it was made for something else.
-    pub async fn reader(&self, name: &str, ability: Ability) -> Result<Lease<Reading>, ApiError> {
+    pub async fn reader(self: &Arc<Self>, name: &str, ability: Ability) -> Result<Lease<Reading>, ApiError> {
         self.get(name).await?.reader()?.made_for(ability)
     }
 
@@ -323,7 +325,7 @@ impl Models {
     ///
     /// # Errors
     /// One of them cannot be loaded; says why.
-    pub async fn load_pinned(&self) -> Result<(), String> {
+    pub async fn load_pinned(self: &Arc<Self>) -> Result<(), String> {
         for entry in self.entries.iter().filter(|entry| entry.pinned.load(Relaxed)) {
             if let Err(error) = self.get(&entry.config.name).await {
                 let seen = entry.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -250,6 +250,12 @@ mod tests {
                 Some(Dialect::Llama),
                 vec![call("f", json!({"x": 1}))],
             ),
+            (
+                "{\"name\": \"f\", \"parameters\": {\"x\": \"; \"}}; {\"name\": \"g\", \"parameters\": {}}",
+                false,
+                Some(Dialect::Llama),
+                vec![call("f", json!({"x": "; "})), call("g", json!({}))],
+            ),
             ("{\"other\": 1}", false, Some(Dialect::Llama), vec![text("{\"other\": 1}")]),
         ];
         for (said, thinking, dialect, expected) in cases {

@@ -91,11 +91,18 @@ impl Dialect {
     /// The calls in what was said after [`open`](Self::open) and before [`close`](Self::close); none where it is no call.
     pub fn calls(self, inside: &str) -> Option<Vec<Call>> {
         let whole = if self.is_bare() { format!("{}{inside}", self.open()) } else { inside.to_string() };
-        let calls: Vec<Json> = match serde_json::from_str(whole.trim()).ok()? {
-            Json::Array(list) => list,
-            one => vec![one],
-        };
-        calls.iter().map(call).collect()
+        let mut rest = whole.trim();
+        let mut calls = Vec::new();
+        // Several stand in a list, or one behind the other.
+        while !rest.is_empty() {
+            let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Json>();
+            match values.next()?.ok()? {
+                Json::Array(list) => calls.extend(list),
+                one => calls.push(one),
+            }
+            rest = rest[values.byte_offset()..].trim_start_matches(|c: char| c == ';' || c.is_whitespace());
+        }
+        (!calls.is_empty()).then(|| calls.iter().map(call).collect())?
     }
 }
 

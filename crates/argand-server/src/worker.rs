@@ -216,8 +216,10 @@ impl<R: Runner> Desk<R> {
         while let Some(job) = self.queue.pop() {
             job.listener.end(Ended::Failed("the model is being unloaded".into()), Usage::default());
         }
-        while let Ok(Command::Run(job)) = self.inbox.try_recv() {
-            job.listener.end(Ended::Failed("the model is being unloaded".into()), Usage::default());
+        while let Ok(command) = self.inbox.try_recv() {
+            if let Command::Run(job) = command {
+                job.listener.end(Ended::Failed("the model is being unloaded".into()), Usage::default());
+            }
         }
     }
 

@@ -68,7 +68,7 @@ impl Running {
         ];
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { listen, models, log: Log::Off, ..Config::default() };
-        let server = Server::bind(App::new(config, ledger.clone())).await.unwrap();
+        let server = Server::at(Server::take(listen).await.unwrap(), App::new(config, ledger.clone())).unwrap();
         let (address, (stop, stopped)) = (server.address(), oneshot::channel::<()>());
         let served = tokio::spawn(async move { server.run(async { drop(stopped.await) }).await.unwrap() });
         Running { address, ledger, key, stop: Some(stop), served, _place: place }

@@ -52,7 +52,8 @@ impl Served {
             let ledger = Ledger::open(&database, Options::default()).await.expect("a ledger");
             let new = NewKey { name: "all".into(), scopes: Scope::ALL.into_iter().collect(), ..NewKey::default() };
             let (_, secret) = ledger.create_key(new).await.expect("a key");
-            let server = Server::bind(App::new(config, ledger.clone())).await.expect("an address");
+            let listener = Server::take(config.listen).await.expect("an address");
+            let server = Server::at(listener, App::new(config, ledger.clone())).expect("a server");
             (ledger, secret.text().to_string(), server)
         });
         let address = server.address();

@@ -7,7 +7,7 @@ static RAISED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 static GENTLE: AtomicBool = AtomicBool::new(false);
 
 /// The exit code of a program that was interrupted.
-const CODE: i32 = 130;
+pub const CODE: i32 = 130;
 
 /// The work was interrupted.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub fn install() {
 }
 
 /// Whether whoever started the program wants it to outlive the terminal.
-fn hangup_is_ignored() -> bool {
+pub fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     ignored.is_some_and(|signals| signals & 1 == 1)

@@ -24,7 +24,7 @@ pub async fn one(State(app): State<Arc<App>>, Extension(caller): Extension<Calle
     caller.sees(&name)?;
     app.models.look().await;
     let state = app.models.states().into_iter().find(|state| state.id == name);
-    let state = state.ok_or_else(|| ApiError::no_model(&id, &app.models.names()))?;
+    let state = state.ok_or_else(|| ApiError::no_model(&id))?;
     Ok(json(state.openai(app.started())))
 }
 

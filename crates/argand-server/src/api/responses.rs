@@ -1,6 +1,6 @@
 //! `/v1/responses`, as OpenAI's clients use it.
 //!
-//! Answers are kept in memory, a bounded number for each key, so that they can be asked for again and be gone on from; they
+//! Answers are kept in memory, a bounded number for all keys together, so that they can be asked for again and be gone on from; they
 //! are gone when the process ends.
 
 use super::asking::{Asking, text_of};

@@ -50,7 +50,7 @@ pub struct Create {
     #[arg(long, value_name = "TEXT", default_value = "")]
     owner: String,
     /// What it may be used for: inference, embeddings, usage, admin, hub-read or hub-write; may be given several times
-    #[arg(long = "scope", value_name = "SCOPE", default_values = ["inference", "embeddings", "usage"])]
+    #[arg(long = "scope", value_name = "SCOPE", default_values = ["inference", "embeddings"])]
     scopes: Vec<String>,
     /// A model that it may use, or a pattern with *; may be given several times, all unless given
     #[arg(long = "model", value_name = "PATTERN")]

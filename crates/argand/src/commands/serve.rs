@@ -6,6 +6,7 @@ use argand::machine::Machine;
 use argand_server::{App, Config, Log, ModelConfig, Server};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serve models over HTTP, as OpenAI's clients expect it
 ///
@@ -125,10 +126,14 @@ fn size(text: &str) -> Result<u64, String> {
 
 async fn serve(config: Config) -> Result<()> {
     let _gentle = interrupt::gentle();
+    let stop = Stop::listen()?;
     let names: Vec<String> = config.models.iter().map(|model| model.name.clone()).collect();
     let database = ledger::url(config.database.clone())?;
-    let books = ledger::serving(&database, config.listen.to_string()).await?;
-    let server = Server::bind(App::new(config, books.clone())).await?;
+    // Whoever has the address is the only one of its name in the books.
+    let listener = Server::take(config.listen).await?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let books = ledger::serving(&database, format!("{} {}", host.trim(), listener.local_addr()?)).await?;
+    let server = Server::at(listener, App::new(config, books.clone()))?;
     // Only now: a key that nobody was shown would be lost.
     let first = ledger::first_key(&books).await?;
     let address = server.address();
@@ -144,20 +149,36 @@ async fn serve(config: Config) -> Result<()> {
         }
         None => eprintln!("`argand key create` makes another key"),
     }
-    server.run(asked_to_stop()).await?;
+    server.run(stop.asked()).await?;
     books.close().await?;
     Ok(())
 }
 
-/// Resolves at SIGTERM and at Ctrl-C.
-async fn asked_to_stop() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(_) => return std::future::pending().await,
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// The signals that ask a server to end, heard from the beginning.
+struct Stop(Vec<Signal>);
+
+impl Stop {
+    fn listen() -> Result<Stop> {
+        let hangup = (!interrupt::hangup_is_ignored()).then(SignalKind::hangup);
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt()].into_iter().chain(hangup);
+        Ok(Stop(kinds.map(signal).collect::<Result<_, _>>()?))
     }
-    eprintln!("stopping: running requests may finish; once more ends at once");
+
+    /// Resolves at the first of them; the second ends the program.
+    async fn asked(mut self) {
+        self.next().await;
+        eprintln!("stopping: running requests may finish; once more ends at once");
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(interrupt::CODE);
+        });
+    }
+
+    async fn next(&mut self) {
+        std::future::poll_fn(|context| {
+            let heard = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if heard { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
 }
