@@ -1,5 +1,6 @@
 //! What every protocol asks of a model that writes, in the words of none of them.
 
+use super::aside;
 use super::sampling::Choosing;
 use crate::account::Caller;
 use crate::answer::{Answers, Question, ask};
@@ -57,7 +58,7 @@ impl Asking {
     pub async fn prompt(&self, app: &Arc<App>, caller: &Caller) -> Result<(Lease, Prompt), ApiError> {
         caller.sees(&app.models.canonical(&self.model)?)?;
         let lease = app.models.writer(&self.model).await?;
-        let prompt = lease.writer.prompt(&self.conversation)?;
+        let prompt = aside(|| lease.writer.prompt(&self.conversation))?;
         Ok((lease, prompt))
     }
 

@@ -4,7 +4,7 @@ use super::asking::MOST_CHOICES;
 use super::chat::usage;
 use super::sampling::{Choosing, IGNORED};
 use super::sse::{self, Event, Events};
-use super::{Answer, json, new_id};
+use super::{Answer, aside, json, new_id};
 use crate::account::Caller;
 use crate::answer::{Answers, Question, Said, Token, ask};
 use crate::app::App;
@@ -59,7 +59,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
 
     caller.sees(&app.models.canonical(&model)?)?;
     let lease = app.models.writer(&model).await?;
-    let texts = texts(&lease, prompt, echo)?;
+    let texts = aside(|| texts(&lease, prompt, echo))?;
     if texts.len() * n > MOST_CHOICES {
         return Err(ApiError::field(
             "prompt",

@@ -212,6 +212,11 @@ pub(crate) fn new_id(prefix: &str) -> String {
     format!("{prefix}{:016x}{:08x}", hash(), hash() as u32)
 }
 
+/// Work that takes long where texts are long. Everybody else goes on on other threads meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
 fn json(value: serde_json::Value) -> Response {
     Json(value).into_response()
 }

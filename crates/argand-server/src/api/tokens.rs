@@ -1,6 +1,6 @@
 //! `/tokenize` and `/detokenize`, as llama.cpp's server has them.
 
-use super::{Answer, json};
+use super::{Answer, aside, json};
 use crate::account::Caller;
 use crate::app::App;
 use crate::error::ApiError;
@@ -21,7 +21,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, Extension(caller): Extension<
     let parse = fields.take("parse_special")?.unwrap_or(true);
     fields.done()?;
     let lease = lease(&app, &caller, model).await?;
-    let tokens = lease.tokenizer().encode(&text, special, parse)?;
+    let tokens = aside(|| lease.tokenizer().encode(&text, special, parse))?;
     Ok(json(json!({ "tokens": tokens })))
 }
 
