@@ -94,6 +94,8 @@ pub struct Question {
     pub speech: Speech,
     /// Which endpoint asks, for the record.
     pub endpoint: &'static str,
+    /// The field of the request in which the prompt stands.
+    pub field: &'static str,
 }
 
 /// The end of the wire at which a handler listens. Dropping it cancels.
@@ -139,7 +141,7 @@ pub async fn ask(app: &Arc<App>, caller: &Caller, lease: Lease, question: Questi
 }
 
 async fn begin(app: Arc<App>, caller: Caller, lease: Lease, question: Question) -> Result<Answers, ApiError> {
-    let Question { requests, choices: each, speech, endpoint } = question;
+    let Question { requests, choices: each, speech, endpoint, field } = question;
     // The engine counts a prompt for each choice; it was asked for once.
     let prompts = requests.iter().step_by(each.max(1));
     let prompt = prompts.map(|request| request.source.len() + request.prompt.len()).sum();
@@ -158,8 +160,19 @@ async fn begin(app: Arc<App>, caller: Caller, lease: Lease, question: Question) 
     let listeners = vec![Listening { speech, called: false, thoughts: 0, tokens: 0, ended: None }; choices];
     let tasks = Arc::clone(&app);
     let total = Total { prompt, ..Total::default() };
-    let drive =
-        Drive { app, lease, ticket, out, listeners, total, each, endpoint, started: Instant::now(), first: None };
+    let drive = Drive {
+        app,
+        lease,
+        ticket,
+        out,
+        listeners,
+        total,
+        each,
+        endpoint,
+        field,
+        started: Instant::now(),
+        first: None,
+    };
     tasks.tasks.spawn(drive.run(hold.clone()));
     Ok(Answers { said: receiver, hold, prompt })
 }
@@ -185,6 +198,7 @@ struct Drive {
     /// Choices of each prompt.
     each: usize,
     endpoint: &'static str,
+    field: &'static str,
     started: Instant,
     /// When the first token came.
     first: Option<Instant>,
@@ -239,7 +253,7 @@ impl Drive {
             failure = Some(ApiError::unavailable("the model has stopped after a failure"));
             outcome = Outcome::Failed;
         }
-        let Drive { app, lease, ticket, out, listeners, mut total, each, endpoint, started, first } = self;
+        let Drive { app, lease, ticket, out, listeners, mut total, each, endpoint, started, first, .. } = self;
         drop(ticket);
         let ends = || listeners.iter().filter_map(|one| one.ended);
         let firsts = listeners.iter().step_by(each.max(1)).filter_map(|one| one.ended);
@@ -302,7 +316,7 @@ impl Drive {
         }
         let finish = match how {
             Ended::Finished(finish) => finish,
-            Ended::Refused(error) => return Some(error.into()),
+            Ended::Refused(error) => return Some(ApiError::refused(error, self.field)),
             Ended::Cancelled => return None,
             Ended::Failed(why) => return Some(ApiError::unavailable(why)),
         };

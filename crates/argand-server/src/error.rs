@@ -42,6 +42,20 @@ impl ApiError {
         ApiError { param: Some(name.to_string()), ..Self::bad(message) }
     }
 
+    /// The engine did not take a request whose prompt stood in the field `prompt`.
+    pub fn refused(error: AddError, prompt: &str) -> Self {
+        let message = error.to_string();
+        match error {
+            AddError::PromptTooLong { .. } | AddError::PromptNeedsPages { .. } | AddError::SourceTooLong { .. } => {
+                Self::field(prompt, message).with_code("context_length_exceeded")
+            }
+            AddError::Token { .. } | AddError::EmptyPrompt => Self::field(prompt, message),
+            AddError::Sampling(SamplingError::BiasToken { .. }) => Self::field("logit_bias", message),
+            AddError::Sampling(SamplingError::Range { name, .. }) => Self::field(name, message),
+            _ => Self::bad(message),
+        }
+    }
+
     /// Nobody is known by this key.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::UNAUTHORIZED, "authentication_error", message);
@@ -152,21 +166,6 @@ impl From<Full> for ApiError {
         match full {
             Full::Queue { retry_after, .. } => Self::busy(full.to_string(), retry_after),
             Full::Stopped => Self::unavailable(full.to_string()),
-        }
-    }
-}
-
-impl From<AddError> for ApiError {
-    fn from(error: AddError) -> Self {
-        let message = error.to_string();
-        match error {
-            AddError::PromptTooLong { .. } | AddError::PromptNeedsPages { .. } | AddError::SourceTooLong { .. } => {
-                Self::field("messages", message).with_code("context_length_exceeded")
-            }
-            AddError::Token { .. } | AddError::EmptyPrompt => Self::field("prompt", message),
-            AddError::Sampling(SamplingError::BiasToken { .. }) => Self::field("logit_bias", message),
-            AddError::Sampling(SamplingError::Range { name, .. }) => Self::field(name, message),
-            _ => Self::bad(message),
         }
     }
 }

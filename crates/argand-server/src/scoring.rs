@@ -143,7 +143,7 @@ async fn hear(
                 let why = match how {
                     Ended::Finished(Finish::Whole | Finish::MaxTokens) => None,
                     Ended::Finished(other) => Some(ApiError::internal(other.to_string())),
-                    Ended::Refused(error) => Some(error.into()),
+                    Ended::Refused(error) => Some(ApiError::refused(error, "input")),
                     Ended::Cancelled => Some(ApiError::unavailable("the request was given up")),
                     Ended::Failed(why) => Some(ApiError::unavailable(why)),
                 };

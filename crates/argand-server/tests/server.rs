@@ -297,6 +297,12 @@ fn what_is_too_much_is_refused_and_nothing_is_stuck() {
     let (status, error) =
         served.post("/v1/chat/completions", question(json!({ "messages": [{ "role": "user", "content": long }] })));
     assert_eq!((status, &error["error"]["code"]), (400, &json!("context_length_exceeded")), "{error}");
+    for (path, field) in [("/v1/completions", "prompt"), ("/v1/responses", "input")] {
+        let mut body = json!({ "model": "tiny" });
+        body[field] = "hello ".repeat(400).into();
+        let (status, error) = served.post(path, body);
+        assert_eq!((status, &error["error"]["param"]), (400, &json!(field)), "{path}: {error}");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub struct Asking {
     pub logprobs: Option<usize>,
     /// For the record.
     pub endpoint: &'static str,
+    /// The field of the request in which the conversation stands.
+    pub field: &'static str,
 }
 
 impl Asking {
@@ -113,7 +115,7 @@ impl Asking {
             app,
             caller,
             lease.clone(),
-            Question { requests, choices: self.n, speech: prompt.speech, endpoint: self.endpoint },
+            Question { requests, choices: self.n, speech: prompt.speech, endpoint: self.endpoint, field: self.field },
         )
         .await
     }

@@ -95,6 +95,7 @@ fn read(mut fields: Fields) -> Result<(Asking, Wish), ApiError> {
             n,
             logprobs,
             endpoint,
+            field: "messages",
         },
         wish,
     ))

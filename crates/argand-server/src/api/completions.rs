@@ -84,7 +84,7 @@ pub async fn create(State(app): State<Arc<App>>, Extension(caller): Extension<Ca
     let requests: Vec<Request> =
         texts.iter().flat_map(|text| (0..n).map(move |stream| (text, stream))).map(|(t, s)| request(t, s)).collect();
     let echoes: Vec<String> = texts.iter().flat_map(|text| std::iter::repeat_n(text.echo.clone(), n)).collect();
-    let question = Question { requests, choices: n, speech: Speech::plain(), endpoint: "completions" };
+    let question = Question { requests, choices: n, speech: Speech::plain(), endpoint: "completions", field: "prompt" };
     let mut answers = ask(&app, &caller, lease.clone(), question).await?;
     let head = Head { id: new_id("cmpl-"), created: now() as u64, model: lease.name().to_string() };
     let hold = answers.hold();

@@ -100,6 +100,7 @@ fn read(mut fields: Fields, answers: bool) -> Result<(Asking, bool), ApiError> {
         n: 1,
         logprobs: None,
         endpoint: "messages",
+        field: "messages",
     };
     Ok((asking, stream))
 }

@@ -311,6 +311,7 @@ fn read(app: &App, caller: &Caller, mut fields: Fields) -> Result<(Asking, Wish)
         n,
         logprobs,
         endpoint,
+        field: "input",
     };
     Ok((asking, Wish { stream, store, input, echo }))
 }
